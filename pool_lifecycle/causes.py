@@ -1,0 +1,121 @@
+"""Why something ended or failed, as values: exit statuses, failure classes, causes."""
+
+from __future__ import annotations
+
+import enum
+import signal
+
+from attrs import frozen
+
+
+class FailureClass(enum.StrEnum):
+    """What kind of failure a cause is. Policies, circuits and metrics are keyed by it."""
+
+    GRACEFUL = "graceful"
+    EXIT = "exit"
+    SIGNAL = "signal"
+    OUT_OF_MEMORY = "out_of_memory"
+    DEVICE_OUT_OF_MEMORY = "device_out_of_memory"
+    CUDA = "cuda"
+    DEVICE_LOST = "device_lost"
+    HANG = "hang"
+    HEALTH = "health"
+    PORT_IN_USE = "port_in_use"
+    BAD_CONFIG = "bad_config"
+    START_TIMEOUT = "start_timeout"
+    STAGING = "staging"
+    PREFLIGHT = "preflight"
+    KILLED_BY_OPERATOR = "killed_by_operator"
+    MANAGER_EXIT = "manager_exit"
+    HOST_RESTART = "host_restart"
+    UNKNOWN = "unknown"
+
+
+NEVER_COUNTED = frozenset(
+    {FailureClass.KILLED_BY_OPERATOR, FailureClass.MANAGER_EXIT, FailureClass.HOST_RESTART}
+)
+"""Endings that say nothing about the engine: they feed no circuit and no back-off."""
+
+
+class Stage(enum.StrEnum):
+    """The part of an engine's life in which a cause arose; it opens the `last_error` message."""
+
+    PREFLIGHT = "preflight"
+    STAGING = "staging"
+    LAUNCH = "launch"
+    HEALTH = "health check"
+    WARM_UP = "warm-up"
+    RUN = "run"
+    DRAIN = "drain"
+    STOP = "stop"
+
+
+@frozen
+class ExitStatus:
+    """How a process ended: by exit code, by signal, or unknown because the status was lost.
+
+    Exactly one of `code` and `signal` is set when the status is known, neither when it was lost. A lost
+    status is never read as a success.
+    """
+
+    code: int | None = None
+    signal: int | None = None
+
+    @classmethod
+    def from_wait(cls, returncode: int) -> ExitStatus:
+        """From the convention of `subprocess`: negative means killed by that signal."""
+        return cls(signal=-returncode) if returncode < 0 else cls(code=returncode)
+
+    @property
+    def known(self) -> bool:
+        """False when the status was lost, for example because somebody else reaped the process."""
+        return self.code is not None or self.signal is not None
+
+    @property
+    def success(self) -> bool:
+        """True only for a real exit code 0."""
+        return self.code == 0
+
+    def __str__(self) -> str:
+        if self.code is not None:
+            return f"exit code {self.code}"
+        if self.signal is not None:
+            return f"killed by {signal_name(self.signal)}"
+        return "exit status unknown"
+
+
+LOST = ExitStatus()
+"""The status of a process that ended without anybody being able to read how."""
+
+
+def signal_name(number: int) -> str:
+    """`SIGSEGV` for 11; `signal 99` for a number without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+@frozen
+class Cause:
+    """Why a start or a run failed.
+
+    `heals` is False when trying again cannot help until somebody changes something (a missing binary, a
+    bad flag): then nothing is retried. `evidence` has the facts the conclusion rests on.
+    """
+
+    kind: FailureClass
+    stage: Stage
+    message: str
+    heals: bool = True
+    remedy: str = ""
+    exit: ExitStatus | None = None
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def counted(self) -> bool:
+        """Whether it feeds circuits and back-off."""
+        return self.kind not in NEVER_COUNTED
+
+    def __str__(self) -> str:
+        return f"{self.stage} failed: {self.message}"

@@ -1,0 +1,224 @@
+"""Every error a user of the library can meet, as one small tree of values.
+
+    PoolLifecycleError
+    ├── ConfigError              a declared value is wrong; lists every problem it found
+    ├── TableError               a transition table is damaged (raised when it is defined)
+    ├── IllegalEvent             this state has no row for this event; nothing happened
+    ├── PoolNotFound             no pool of that name
+    ├── PoolExists               a pool of that name is already there
+    ├── LeaseRefused             no lease was granted
+    │   ├── PoolNotReady         the pool does not serve at the moment
+    │   ├── PoolDraining         the pool is draining and takes no new work
+    │   └── NoFreeSlot           every slot is taken, and the wait (if any) ran out
+    ├── StartFailed              the engine did not become ready; carries the cause
+    ├── ReloadFailed             the model was not changed; carries the cause
+    ├── ReloadRefused            the reload was not begun; nothing changed
+    ├── Superseded               a later command ended what this caller waited for
+    ├── EngineStuck              the engine could not be ended; its residue is listed
+    ├── HandoffError             a handoff document has a field of the wrong type
+    ├── EventsLost               the change stream no longer keeps the number asked for
+    ├── StateDirError            the state directory cannot be used
+    ├── ManagerClosed            the manager has been closed
+    └── DriverError              a driver failed; the one shape every foreign error is mapped to
+
+Each carries its facts as fields and says what happened, to which pool, in which state, and what would
+help. `remedy` is a sentence for a person, or empty where nothing can be advised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pool_lifecycle.causes import Cause
+
+
+class PoolLifecycleError(Exception):
+    """The root. `pool_id` and `state` are None where no pool is concerned."""
+
+    def __init__(
+        self, what: str, *, pool_id: str | None = None, state: str | None = None, remedy: str = ""
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.pool_id = pool_id
+        self.state = state
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        subject = "" if self.pool_id is None else f"pool {self.pool_id!r}"
+        if subject and self.state is not None:
+            subject += f" ({self.state})"
+        sentence = f"{subject}: {self.what}" if subject else self.what
+        return f"{sentence}; {self.remedy}" if self.remedy else sentence
+
+
+class Problem:
+    """One wrong value: where it stands, what it is, what would be valid."""
+
+    __slots__ = ("file", "key", "valid", "value")
+
+    def __init__(self, key: str, value: object, valid: str, *, file: str | None = None) -> None:
+        self.key = key
+        self.value = value
+        self.valid = valid
+        self.file = file
+
+    def __str__(self) -> str:
+        shown = repr(self.value)
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        where = f"{self.file}: " if self.file else ""
+        return f"{where}{self.key} = {shown}: {self.valid}"
+
+    def __repr__(self) -> str:
+        return f"Problem({str(self)!r})"
+
+    def at(self, *, file: str | None, prefix: str) -> Problem:
+        """The same problem seen from outside: in `file`, under the key `prefix`."""
+        key = f"{prefix}.{self.key}" if prefix and self.key else prefix or self.key
+        return Problem(key, self.value, self.valid, file=file)
+
+
+class ConfigError(PoolLifecycleError, ValueError):
+    """One or more declared values are wrong; `problems` has them all."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class TableError(PoolLifecycleError, ValueError):
+    """A table is damaged: `defects` has one sentence per defect."""
+
+    def __init__(self, table: str, defects: Sequence[str]) -> None:
+        self.table = table
+        self.defects = tuple(defects)
+        super().__init__(f"table {table!r}: " + "; ".join(defects))
+
+
+class IllegalEvent(PoolLifecycleError):  # noqa: N818 - the word of the specification
+    """The state has no row for the event. Nothing happened."""
+
+    def __init__(self, pool_id: str, state: str, event: str, legal: Sequence[str]) -> None:
+        self.event = event
+        self.legal = tuple(legal)
+        super().__init__(
+            f"event {event!r} is not possible here, nothing changed",
+            pool_id=pool_id,
+            state=state,
+            remedy="possible here: " + ", ".join(self.legal),
+        )
+
+
+class PoolNotFound(PoolLifecycleError, KeyError):
+    """No pool of that name; `known` lists the names there are."""
+
+    def __init__(self, pool_id: str, known: Iterable[str]) -> None:
+        self.known = tuple(sorted(known))
+        names = ", ".join(self.known) or "none"
+        super().__init__(f"pool {pool_id!r} not found", remedy=f"known pools: {names}")
+        self.pool_id = pool_id
+
+    def __str__(self) -> str:  # KeyError would show the repr of its argument
+        return f"{self.what}; {self.remedy}"
+
+
+class PoolExists(PoolLifecycleError):
+    """A pool of that name is already managed."""
+
+    def __init__(self, pool_id: str) -> None:
+        super().__init__("already exists", pool_id=pool_id, remedy="remove it first, or choose another id")
+
+
+class LeaseRefused(PoolLifecycleError):
+    """No lease was granted; the subclass says why."""
+
+
+class PoolNotReady(LeaseRefused):
+    """The pool does not serve at the moment."""
+
+
+class PoolDraining(LeaseRefused):
+    """The pool is draining: leases in flight go on, new ones are refused."""
+
+
+class NoFreeSlot(LeaseRefused):
+    """Every slot is taken. `waited` is how long was waited for one, in seconds."""
+
+    def __init__(self, what: str, *, slots: int, waited: float, pool_id: str, state: str | None = None) -> None:
+        self.slots = slots
+        self.waited = waited
+        super().__init__(
+            what, pool_id=pool_id, state=state, remedy="wait longer for a slot, or give the pool more slots"
+        )
+
+
+class StartFailed(PoolLifecycleError):
+    """The engine did not become ready. `cause` says why and whether a retry can help."""
+
+    def __init__(self, cause: Cause, *, pool_id: str, state: str, remedy: str = "") -> None:
+        self.cause = cause
+        super().__init__(str(cause), pool_id=pool_id, state=state, remedy=remedy or cause.remedy)
+
+
+class ReloadFailed(PoolLifecycleError):
+    """The model was not changed. `cause` says why; `state` says how the pool is now."""
+
+    def __init__(self, cause: Cause, *, pool_id: str, state: str) -> None:
+        self.cause = cause
+        super().__init__(f"reload failed: {cause}", pool_id=pool_id, state=state, remedy=cause.remedy)
+
+
+class ReloadRefused(PoolLifecycleError):
+    """The reload was not begun: another is under way, no permit, or it cannot fit."""
+
+
+class Superseded(PoolLifecycleError):
+    """A later command ended what this caller waited for. `by` names that command."""
+
+    def __init__(self, what: str, *, by: str, pool_id: str, state: str) -> None:
+        self.by = by
+        super().__init__(f"{what} was superseded by {by}", pool_id=pool_id, state=state)
+
+
+class EngineStuck(PoolLifecycleError):
+    """The engine could not be ended in time; it is watched until it is gone."""
+
+
+class HandoffError(PoolLifecycleError, ValueError):
+    """A handoff document has a field of the wrong type; nothing was changed."""
+
+    def __init__(self, field: str, value: object, valid: str) -> None:
+        self.field = field
+        self.value = value
+        super().__init__(f"handoff field {field!r} is {value!r}", remedy=f"valid: {valid}")
+
+
+class EventsLost(PoolLifecycleError):
+    """Events after `asked` are no longer all kept; `oldest` is the oldest number that is."""
+
+    def __init__(self, asked: int, oldest: int) -> None:
+        self.asked = asked
+        self.oldest = oldest
+        super().__init__(
+            f"events after number {asked} are no longer all kept (the oldest kept is {oldest})",
+            remedy="take a snapshot and resume from its number",
+        )
+
+
+class StateDirError(PoolLifecycleError):
+    """The state directory cannot be used: held by another manager, or not writable."""
+
+
+class ManagerClosed(PoolLifecycleError):
+    """The manager has been closed, so nothing can be asked of it or its pools."""
+
+
+class DriverError(PoolLifecycleError):
+    """A driver failed. `cause` is what the pool needs to know: the class, the stage, whether it heals."""
+
+    def __init__(self, driver: str, cause: Cause) -> None:
+        self.driver = driver
+        self.cause = cause
+        super().__init__(f"{driver}: {cause}", remedy=cause.remedy)

@@ -1,0 +1,325 @@
+"""What a driver is: small protocols, at most four verbs each; values in, values out.
+
+A driver is any object with these methods. It never sees a pool. All arguments are keywords. Times are in
+seconds. A driver raises nothing but `DriverError`, whose `cause` says what the pool needs to know; it
+lets `asyncio.CancelledError` pass and leaves nothing behind when it is cancelled. The checks in
+`pool_lifecycle.testing` show whether a driver keeps its promises.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+from attrs import field, frozen
+
+from pool_lifecycle.causes import Cause, ExitStatus, FailureClass
+
+# --- engines ---------------------------------------------------------------------------------------
+
+
+@frozen
+class Command:
+    """What is executed: an argument list, never a shell line, and what it adds to the environment."""
+
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@frozen
+class LaunchRequest:
+    """One launch of one engine. `token` names this launch and no other; the child carries it too.
+
+    The engine's output is appended to `log_path`; its pid is written to `pid_path` before `launch`
+    returns. `env_passthrough` names variables taken over from our own environment. `port` is the one the
+    engine will listen on.
+    """
+
+    pool_id: str
+    generation: int
+    token: str
+    command: Command
+    host: str
+    port: int
+    log_path: str
+    pid_path: str
+    cwd: str | None = None
+    env_passthrough: tuple[str, ...] = ()
+
+
+@frozen
+class EngineHandle:
+    """Enough to find an engine again: who it is, not how to reach it. Storable, versioned.
+
+    `pid`, `boot_id` and `start_ticks` (clock ticks after boot at which the process started) together
+    name one process for all time; a driver without local processes leaves them None and keeps what it
+    needs in `details`.
+    """
+
+    driver: str
+    token: str
+    host: str
+    port: int
+    pid: int | None = None
+    boot_id: str | None = None
+    start_ticks: int | None = None
+    details: str = ""
+    version: int = 1
+
+
+@frozen
+class Inspection:
+    """A look at an engine's process tree: the pids alive in it and the TCP ports they listen on.
+
+    `containment` names how strongly the tree is held together: "cgroup", "subreaper", "session", ….
+    """
+
+    alive: bool
+    pids: tuple[int, ...] = ()
+    listening: tuple[int, ...] = ()
+    containment: str = "none"
+
+
+@frozen
+class StopReport:
+    """How a stop went. It is only ever returned once nothing is left: tree empty and port free.
+
+    `killed` says that SIGKILL was needed for at least one process of the tree.
+    """
+
+    exit: ExitStatus
+    killed: bool = False
+    ended: tuple[int, ...] = ()
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """One running launch. One-shot: once ended it never lives again."""
+
+    @property
+    def handle(self) -> EngineHandle:
+        """What to keep in order to find it again."""
+
+    async def wait(self) -> ExitStatus:
+        """Return when the engine's leading process has ended, with how. Any number may wait."""
+
+    async def stop(self, *, kill_after: float) -> StopReport:
+        """End the whole tree: ask at once, kill what is left after `kill_after` seconds.
+
+        Returns once nothing is left and the port is free, however long that takes; the caller bounds it.
+        A second call, also while the first lasts, can only make the kill come earlier. After the engine
+        ended by itself it still ends what is left of the tree. Cancelling the caller stops the waiting,
+        never the escalation already promised.
+        """
+
+    async def inspect(self) -> Inspection:
+        """Look at the process tree now."""
+
+    async def output(self, *, after: int) -> int:
+        """Wait until the engine has written more than `after` bytes of output; return how many it has."""
+
+
+@runtime_checkable
+class EngineLauncher(Protocol):
+    """Starts engines and finds them again."""
+
+    async def reserve_port(self, *, host: str) -> int:
+        """A TCP port on `host` that nobody holds and that was not handed out just before."""
+
+    async def preflight(self, *, request: LaunchRequest) -> tuple[Cause, ...]:
+        """Everything known beforehand to make this launch fail; empty when nothing is. Changes nothing."""
+
+    async def launch(self, *, request: LaunchRequest) -> Engine:
+        """Start the engine. On failure nothing is left behind.
+
+        Raises DriverError with stage LAUNCH when it cannot be executed.
+        """
+
+    async def recover(self, *, handle: EngineHandle) -> Engine | None:
+        """The engine of `handle` if it provably still lives, else None."""
+
+
+# --- health ----------------------------------------------------------------------------------------
+
+
+@frozen
+class ProbeTarget:
+    """Where to look: an address, and what the probe's kind needs (`path` for HTTP, `command` for commands)."""
+
+    host: str
+    port: int
+    path: str = "/health"
+    command: tuple[str, ...] = ()
+
+
+@frozen
+class Health:
+    """The answer of one probe. `detail` says in a few words what was seen; it never quotes a whole body."""
+
+    ok: bool
+    detail: str
+
+
+@runtime_checkable
+class HealthProbe(Protocol):
+    """Asks an engine once whether it is ready."""
+
+    async def check(self, *, target: ProbeTarget, timeout: float) -> Health:  # noqa: ASYNC109
+        """One look, over within `timeout` seconds from first byte to last. An unhealthy engine is a value.
+
+        Raises DriverError only when the probe itself cannot be carried out (its program is missing).
+        """
+
+
+# --- models ----------------------------------------------------------------------------------------
+
+
+@frozen
+class ModelInfo:
+    """What a reference stands for before it is staged. `size` in bytes, None when it is not known."""
+
+    reference: str
+    name: str
+    size: int | None = None
+
+
+@frozen
+class StagedModel:
+    """A model in place: complete, readable, at a local `path`. `size` in bytes."""
+
+    reference: str
+    path: str
+    size: int
+    digest: str | None = None
+
+
+@frozen
+class StageProgress:
+    """How far a staging is, in bytes; `total` None when it is not known."""
+
+    done: int
+    total: int | None
+
+
+@runtime_checkable
+class ModelStager(Protocol):
+    """Puts a model where an engine can read it."""
+
+    async def resolve(self, *, reference: str) -> ModelInfo:
+        """What the reference stands for. Raises DriverError with stage STAGING when it stands for nothing."""
+
+    async def stage(self, *, reference: str, progress: Callable[[StageProgress], None]) -> StagedModel:
+        """Put the model in place, complete or not at all. `progress` is called from the caller's loop."""
+
+    async def evict(self, *, model: StagedModel) -> bool:
+        """Give back what staging took. True if something was removed; never removes a user's own file."""
+
+
+# --- GPUs ------------------------------------------------------------------------------------------
+
+
+@frozen
+class Device:
+    """One GPU. Memory in bytes."""
+
+    index: int
+    uuid: str
+    name: str
+    memory_total: int
+    memory_free: int
+
+
+@frozen
+class DeviceProcess:
+    """A process that holds memory on a device, in bytes."""
+
+    uuid: str
+    pid: int
+    memory_used: int
+
+
+@frozen
+class DeviceFault:
+    """Something a device reported. `code` is the vendor's own, such as an Xid number."""
+
+    uuid: str
+    code: int
+    message: str
+
+
+@runtime_checkable
+class GpuProbe(Protocol):
+    """Looks at the GPUs of a host. Never hangs: a stuck driver is a DriverError in bounded time."""
+
+    async def devices(self) -> tuple[Device, ...]:
+        """Every GPU, by index."""
+
+    async def processes(self) -> tuple[DeviceProcess, ...]:
+        """Every process holding memory on a GPU."""
+
+    async def faults(self) -> tuple[DeviceFault, ...]:
+        """The faults reported since the last call."""
+
+
+# --- engine profiles -------------------------------------------------------------------------------
+
+
+class ExitZero(enum.StrEnum):
+    """What exit code 0 of an engine that had been healthy means."""
+
+    GRACEFUL = "graceful"
+    CRASH = "crash"
+
+
+@frozen
+class Pattern:
+    """A piece of text in an engine's own log that tells why it failed.
+
+    `text` is looked for literally in a line (linear time, whatever the line holds). `heals` False means
+    that trying again cannot help.
+    """
+
+    text: str
+    kind: FailureClass
+    heals: bool = True
+    remedy: str = ""
+
+
+@frozen
+class CommandContext:
+    """What a profile needs to write a command line. `model_path` is None for an engine without a model."""
+
+    binary: str
+    args: tuple[str, ...]
+    host: str
+    port: int
+    slots: int
+    model_path: str | None = None
+
+
+@runtime_checkable
+class EngineProfile(Protocol):
+    """What is particular to one kind of engine. Pure: it computes, it does nothing."""
+
+    @property
+    def name(self) -> str:
+        """The profile's name, as in configuration."""
+
+    @property
+    def health_path(self) -> str:
+        """Where its readiness is asked for over HTTP."""
+
+    @property
+    def exit_zero(self) -> ExitZero:
+        """What its exit code 0 means, unless the pool says otherwise."""
+
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """What its own log lines tell about a failure; the first match in this order wins."""
+
+    def command(self, *, context: CommandContext) -> Command:
+        """The command line and the environment it adds."""
+
+    def split_flags(self, *, ratios: tuple[float, ...]) -> tuple[str, ...]:
+        """Its flags for a model split over GPUs by these ratios, which sum to 1; none for a single GPU."""

@@ -1,0 +1,40 @@
+"""How long to wait before the next start: exponential back-off with bounded jitter."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from pool_lifecycle.checks import check_all, check_order, checked, number, seconds
+
+_LARGEST_EXPONENT = 64
+"""Beyond this the delay is at its maximum anyway; it keeps a power from overflowing."""
+
+
+@frozen
+class Backoff:
+    """delay(n) = initial * factor ** (n - 1), moved by at most `jitter` of itself, within the bounds.
+
+    All times in seconds. `minimum` and `maximum` hold with the jitter included. After a run of `stable`
+    seconds the count of failures starts again at 0. The defaults are B-SUPER-010 to B-SUPER-016's.
+    """
+
+    initial: float = field(default=1.0, metadata=checked(seconds()))
+    factor: float = field(default=2.0, metadata=checked(number(1.0, 100.0, "times")))
+    maximum: float = field(default=60.0, metadata=checked(seconds()))
+    minimum: float = field(default=0.0, metadata=checked(seconds()))
+    jitter: float = field(default=0.1, metadata=checked(number(0.0, 1.0, "parts of the delay")))
+    stable: float = field(default=300.0, metadata=checked(seconds(0.001)))
+
+    def __attrs_post_init__(self) -> None:
+        check_all(self)
+        check_order(self, "minimum", "maximum")
+        check_order(self, "initial", "maximum")
+
+    def delay(self, failures: int, chance: float) -> float:
+        """Seconds to wait after `failures` failures in a row (at least 1).
+
+        `chance` in [-1, 1] places the jitter; the caller draws it, so that this stays a function.
+        """
+        exponent = min(max(failures, 1) - 1, _LARGEST_EXPONENT)
+        base = min(self.initial * self.factor**exponent, self.maximum)
+        return min(max(base * (1 + self.jitter * chance), self.minimum), self.maximum)

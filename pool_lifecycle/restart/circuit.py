@@ -1,0 +1,26 @@
+"""The numbers of a circuit breaker, as a policy value. Its states and rows are in `breaker.py`."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from pool_lifecycle.checks import check_all, check_order, checked, seconds, whole
+
+
+@frozen
+class Breaker:
+    """When a circuit opens, how long it stays open, and what closes it. Times in seconds.
+
+    It opens at the `threshold`-th failure in a row; after `timeout` one trial start is allowed; a trial
+    that runs `stable` seconds closes it, one that fails opens it again for twice as long, at most
+    `timeout_max`. The defaults are B-SUPER-020 to B-SUPER-025's.
+    """
+
+    threshold: int = field(default=5, metadata=checked(whole(1, 1000)))
+    timeout: float = field(default=300.0, metadata=checked(seconds(0.001)))
+    timeout_max: float = field(default=1800.0, metadata=checked(seconds(0.001)))
+    stable: float = field(default=60.0, metadata=checked(seconds(0.001)))
+
+    def __attrs_post_init__(self) -> None:
+        check_all(self)
+        check_order(self, "timeout", "timeout_max")

@@ -1,0 +1,138 @@
+"""What a pool is declared to be: frozen values, each checked when it is made.
+
+Durations are in seconds. Every wrong field is reported at once, in a ConfigError that names the key and
+says what would be valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from pool_lifecycle.checks import (
+    a,
+    check_all,
+    check_order,
+    checked,
+    one_of,
+    optional,
+    pool_id,
+    seconds,
+    text,
+    text_pairs,
+    texts,
+    whole,
+)
+from pool_lifecycle.restart.backoff import Backoff
+from pool_lifecycle.restart.circuit import Breaker
+
+
+def _tuple(value: object) -> Any:
+    """Lists become tuples, so that a spec is hashable; anything else is left for the check to refuse."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _pairs(value: object) -> Any:
+    """A mapping becomes sorted pairs, so that a spec is hashable."""
+    return tuple(sorted(value.items(), key=repr)) if isinstance(value, Mapping) else value
+
+
+@frozen
+class EngineSpec:
+    """The program that serves the model, and how it is run.
+
+    `profile` names the engine profile that turns this into a command line. `binary` is a path, or a name
+    looked up on PATH. `args` come after what the profile adds. The engine's environment is built from
+    nothing: a short allow-list, the names in `env_passthrough` from the manager's own environment, and
+    `env`. `port` None means a free port is chosen at each launch. `exit_zero` says what exit code 0 of a
+    healthy engine means; None leaves it to the profile.
+    """
+
+    binary: str = field(metadata=checked(text("a path or a program's name")))
+    profile: str = field(default="generic", metadata=checked(text("a profile's name")))
+    args: tuple[str, ...] = field(default=(), converter=_tuple, metadata=checked(texts("arguments")))
+    env: tuple[tuple[str, str], ...] = field(
+        default=(), converter=_pairs, repr=False, metadata=checked(text_pairs("environment variables"))
+    )
+    env_passthrough: tuple[str, ...] = field(
+        default=(), converter=_tuple, metadata=checked(texts("names of environment variables"))
+    )
+    cwd: str | None = field(default=None, metadata=checked(optional(text("a folder"))))
+    host: str = field(default="127.0.0.1", metadata=checked(text("an address to bind")))
+    port: int | None = field(default=None, metadata=checked(optional(whole(1, 65535))))
+    version: str | None = field(default=None, metadata=checked(optional(text("the engine's version"))))
+    exit_zero: str | None = field(default=None, metadata=checked(optional(one_of(("graceful", "crash")))))
+
+    def __attrs_post_init__(self) -> None:
+        check_all(self)
+
+
+@frozen
+class HealthSpec:
+    """How readiness is found out.
+
+    `probe` names the health probe. `path` is for HTTP (None: the profile's own), `command` for the command
+    probe. `timeout` bounds one whole probe. `warm_up` is a path that must succeed once after the first
+    healthy answer, before the pool is ready.
+    """
+
+    probe: str = field(default="http", metadata=checked(text("a health probe's name")))
+    path: str | None = field(default=None, metadata=checked(optional(text("a path beginning with /"))))
+    command: tuple[str, ...] = field(default=(), converter=_tuple, metadata=checked(texts("arguments")))
+    timeout: float = field(default=10.0, metadata=checked(seconds(0.001)))
+    warm_up: str | None = field(default=None, metadata=checked(optional(text("a path beginning with /"))))
+
+    def __attrs_post_init__(self) -> None:
+        check_all(self)
+
+
+@frozen
+class Limits:
+    """How long each part of a pool's life may last, in seconds.
+
+    `staging`: from the first byte to a model in place. `start`: from launch to ready; it is extended by
+    progress (new engine output no older than `stall`) up to `start_hard`. `drain`: used when a drain names
+    no deadline. `stop_grace`: from SIGTERM to SIGKILL. `reclaim`: from SIGKILL until what is left counts as
+    stuck. `budget`: how long a start that is due may wait for its turn on the host.
+    """
+
+    staging: float = field(default=1800.0, metadata=checked(seconds(0.001)))
+    start: float = field(default=120.0, metadata=checked(seconds(0.001)))
+    start_hard: float = field(default=1800.0, metadata=checked(seconds(0.001)))
+    stall: float = field(default=60.0, metadata=checked(seconds(0.001)))
+    drain: float = field(default=30.0, metadata=checked(seconds()))
+    stop_grace: float = field(default=5.0, metadata=checked(seconds()))
+    reclaim: float = field(default=30.0, metadata=checked(seconds(0.001)))
+    budget: float = field(default=60.0, metadata=checked(seconds(0.001)))
+
+    def __attrs_post_init__(self) -> None:
+        check_all(self)
+        check_order(self, "start", "start_hard")
+
+
+@frozen
+class PoolSpec:
+    """One pool: one engine with a number of slots, under one name.
+
+    `model` is a model reference for the stager (`file:/models/a.gguf`), or None for an engine that needs
+    none. `device_mask` is what the engine may see (`"0,1"`, `"GPU-<uuid>"`); None means unrestricted.
+    `launcher` and `stager` name drivers.
+    """
+
+    pool_id: str = field(metadata=checked(pool_id))
+    engine: EngineSpec = field(metadata=checked(a(EngineSpec)))
+    model: str | None = field(default=None, metadata=checked(optional(text("a model reference"))))
+    slots: int = field(default=1, metadata=checked(whole(1, 65536)))
+    device_mask: str | None = field(default=None, metadata=checked(optional(text("a device mask"))))
+    replica_id: str = field(default="0", metadata=checked(text("a replica's name")))
+    health: HealthSpec = field(factory=HealthSpec, metadata=checked(a(HealthSpec)))
+    limits: Limits = field(factory=Limits, metadata=checked(a(Limits)))
+    backoff: Backoff = field(factory=Backoff, metadata=checked(a(Backoff)))
+    breaker: Breaker = field(factory=Breaker, metadata=checked(a(Breaker)))
+    launcher: str = field(default="local", metadata=checked(text("a launcher's name")))
+    stager: str = field(default="file", metadata=checked(text("a stager's name")))
+
+    def __attrs_post_init__(self) -> None:
+        check_all(self)
