@@ -1,0 +1,328 @@
+"""Engines that exist only in memory, and their launcher. Public by way of `pool_lifecycle.testing.memory`."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from attrs import define, field, frozen
+
+from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
+from pool_lifecycle.errors import DriverError
+from pool_lifecycle.interfaces import EngineHandle, Inspection, LaunchRequest, StopReport
+
+NAME = "memory"
+
+FIRST_PID = 2**22 + 1
+"""Linux gives no process a number this high, so the pid of a memory engine never names a real process."""
+
+PORTS = range(20000, 65536)
+
+Asked = TypeVar("Asked")
+Script = TypeVar("Script")
+
+
+def scripted(scripts: Sequence[Script] | Callable[[Asked], Script], nth: int, asked: Asked) -> Script:
+    """The script for the `nth` call, counted from 0."""
+    return scripts(asked) if callable(scripts) else scripts[min(nth, len(scripts) - 1)]
+
+
+def error(kind: FailureClass, stage: Stage, message: str) -> DriverError:
+    """The error of a memory driver."""
+    return DriverError(NAME, Cause(kind, stage, message))
+
+
+CLEAN = ExitStatus(code=0)
+TERMINATED = ExitStatus(signal=int(signal.SIGTERM))
+KILLED = ExitStatus(signal=int(signal.SIGKILL))
+SEGFAULT = ExitStatus(signal=int(signal.SIGSEGV))
+
+
+@frozen
+class EngineScript:
+    """How one engine behaves; times in seconds after its launch, unless said otherwise.
+
+    `preflight` is what is known beforehand. `launch` lasts `launch_takes` and then fails with
+    `launch_error`, if there is one. The engine is ready `ready_after` (None: never), and ends by itself
+    with `exit` after `exits_after` (None: never). It writes `output`: pairs of time and bytes. Asked to
+    end, it takes `term_takes` seconds and ends with `term_exit`, unless it `ignores_term`. `unkillable`:
+    no signal has an effect until `release()`, like a process in uninterruptible sleep.
+    """
+
+    ready_after: float | None = 0.0
+    exits_after: float | None = None
+    exit: ExitStatus = CLEAN
+    ignores_term: bool = False
+    term_takes: float = 0.0
+    term_exit: ExitStatus = TERMINATED
+    unkillable: bool = False
+    launch_takes: float = 0.0
+    launch_error: Cause | None = None
+    output: tuple[tuple[float, int], ...] = ()
+    preflight: tuple[Cause, ...] = ()
+
+
+WORKS = EngineScript()
+
+
+@define(eq=False)
+class MemoryEngine:
+    """An engine that is only pretended. Made by `MemoryLauncher.launch`.
+
+    It costs no task, and at most one timer: for the next thing that its script lets happen.
+    """
+
+    request: LaunchRequest
+    script: EngineScript
+    pid: int
+    _launcher: MemoryLauncher
+    _loop: asyncio.AbstractEventLoop
+    _born: float
+    _ready_at: float | None
+    _held: bool
+    exit: ExitStatus | None = field(default=None, init=False)
+    _ended_at: float | None = field(default=None, init=False)
+    _term_at: float | None = field(default=None, init=False)
+    _kill_at: float | None = field(default=None, init=False)
+    _killed: bool = field(default=False, init=False)
+    _hanging: bool = field(default=False, init=False)
+    _written: int = field(default=0, init=False)
+    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
+    _waiters: set[asyncio.Future[None]] | None = field(default=None, init=False)
+
+    @property
+    def handle(self) -> EngineHandle:
+        """What `MemoryLauncher.recover` needs. There is no process, hence no boot id and no start time."""
+        asked = self.request
+        return EngineHandle(NAME, asked.token, asked.host, asked.port, pid=self.pid)
+
+    @property
+    def alive(self) -> bool:
+        """False once it ended; it never lives again."""
+        return self.exit is None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it lives, listens and answers."""
+        return self.listening and not self._hanging
+
+    @property
+    def listening(self) -> bool:
+        """Whether it holds its port: from the moment it is ready until it ends, also while it hangs."""
+        return self.alive and self._ready_at is not None and self._ready_at <= self._loop.time()
+
+    @property
+    def hanging(self) -> bool:
+        """Whether it was told to hang."""
+        return self._hanging
+
+    @property
+    def written(self) -> int:
+        """Bytes of output so far."""
+        until = self._loop.time() if self._ended_at is None else self._ended_at
+        return self._written + sum(count for at, count in self.script.output if self._born + at <= until)
+
+    async def wait(self) -> ExitStatus:
+        """Return when it has ended, with how."""
+        while self.exit is None:
+            await self._change()
+        return self.exit
+
+    async def stop(self, *, kill_after: float) -> StopReport:
+        """Ask it to end, and kill it after `kill_after` seconds; a later call can only kill earlier."""
+        if self.exit is not None and self._term_at is None:
+            return StopReport(self.exit)
+        self._escalate(self._loop.time(), kill_after)
+        exit_ = await self.wait()
+        return StopReport(exit_, killed=self._killed, ended=(self.pid,))
+
+    async def inspect(self) -> Inspection:
+        """What there is to see: its pid while it lives, its port while it listens."""
+        pids = (self.pid,) if self.alive else ()
+        ports = (self.request.port,) if self.listening else ()
+        return Inspection(self.alive, pids, ports, containment=NAME)
+
+    async def output(self, *, after: int) -> int:
+        """Wait for more than `after` bytes of output; for ever, if it ends without having written them."""
+        while (written := self.written) <= after:
+            await self._change()
+        return written
+
+    def crash(self, how: ExitStatus = SEGFAULT) -> None:
+        """It ends, now. Nothing happens if it had ended before."""
+        if self.alive:
+            self._end(how)
+
+    def hang(self) -> None:
+        """It lives and holds its port, but no longer answers."""
+        self._hanging = True
+
+    def heal(self) -> None:
+        """It is ready now, whether it hung or was never to be ready."""
+        self._hanging = False
+        self._ready_at = self._loop.time()
+
+    def write(self, nbytes: int) -> None:
+        """It writes output, now. Nothing happens if it has ended."""
+        if self.alive:
+            self._written += nbytes
+            self._wake()
+
+    def release(self) -> None:
+        """It can be ended by signals from now on; a kill that it has already got ends it at once."""
+        self._held = False
+        if self.alive and self._kill_at is not None and self._kill_at <= self._loop.time():
+            self._killed = True
+            self._end(KILLED)
+        else:
+            self._proceed()
+
+    def _escalate(self, now: float, kill_after: float) -> None:
+        if self._term_at is None:
+            self._term_at = now + self.script.term_takes
+        kill_at = now + kill_after
+        self._kill_at = kill_at if self._kill_at is None else min(self._kill_at, kill_at)
+        self._proceed()
+
+    def _endings(self) -> Iterator[tuple[float, ExitStatus]]:
+        """When it will end, and how, as things stand; at one time, the gentler ending wins."""
+        if self.script.exits_after is not None:
+            yield self._born + self.script.exits_after, self.script.exit
+        if self._held:
+            return
+        if self._term_at is not None and not self.script.ignores_term:
+            yield self._term_at, self.script.term_exit
+        if self._kill_at is not None:
+            yield self._kill_at, KILLED
+
+    def _proceed(self) -> None:
+        """Do what is due, and set the timer for what comes next. The timer calls it, and every change."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self.alive:
+            return
+        now = self._loop.time()
+        at, how = min(self._endings(), key=lambda ending: ending[0], default=(None, KILLED))
+        if at is not None and at <= now:
+            self._killed = at == self._kill_at and how is KILLED
+            self._end(how)
+        else:
+            self._set_timer(now, at)
+
+    def _set_timer(self, now: float, ending: float | None) -> None:
+        written = (self._born + at for at, _ in self.script.output) if self._waiters else ()
+        moments = [at for at in written if at > now]
+        if ending is not None:
+            moments.append(ending)
+        if moments:
+            self._timer = self._loop.call_at(min(moments), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._wake()
+        self._proceed()
+
+    def _end(self, how: ExitStatus) -> None:
+        self.exit = how
+        self._ended_at = self._loop.time()
+        self._launcher.forget(self)
+        self._proceed()
+        self._wake()
+
+    def _wake(self) -> None:
+        for waiter in self._waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _change(self) -> None:
+        """Wait until something may have changed."""
+        waiter = self._loop.create_future()
+        if self._waiters is None:
+            self._waiters = set()
+        self._waiters.add(waiter)
+        if self.script.output:
+            self._proceed()
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+
+class MemoryLauncher:
+    """Launches engines that exist only in memory.
+
+    `launched` has every request, `engines` every engine there has been, in order. Two launchers are two
+    hosts: they share no ports. A manager that "restarts" in a test finds its engines again if it is given
+    the same launcher, in the same event loop.
+    """
+
+    def __init__(
+        self,
+        script: EngineScript | Sequence[EngineScript] | Callable[[LaunchRequest], EngineScript] = WORKS,
+    ) -> None:
+        self.launched: list[LaunchRequest] = []
+        self.engines: list[MemoryEngine] = []
+        self._scripts = (script,) if isinstance(script, EngineScript) else script
+        self._pids = itertools.count(FIRST_PID)
+        self._ports = itertools.cycle(PORTS)
+        self._by_port: dict[int, MemoryEngine] = {}
+        self._by_token: dict[str, MemoryEngine] = {}
+
+    async def reserve_port(self, *, host: str) -> int:
+        """The next port that no engine holds; the host makes no difference here."""
+        for port in itertools.islice(self._ports, len(PORTS)):
+            if port not in self._by_port:
+                return port
+        raise error(FailureClass.PORT_IN_USE, Stage.LAUNCH, f"no free port on {host}")
+
+    async def preflight(self, *, request: LaunchRequest) -> tuple[Cause, ...]:
+        """What the script says, and whether another engine holds the port."""
+        return self._next_script(request).preflight + self._port_taken(request)
+
+    async def launch(self, *, request: LaunchRequest) -> MemoryEngine:
+        """Begin to live by the next script. Raises DriverError if the script says so or the port is taken."""
+        script = self._next_script(request)
+        self.launched.append(request)
+        await asyncio.sleep(script.launch_takes)
+        causes = (script.launch_error,) if script.launch_error is not None else self._port_taken(request)
+        if causes:
+            raise DriverError(NAME, causes[0])
+        return self._begin(request, script)
+
+    async def recover(self, *, handle: EngineHandle) -> MemoryEngine | None:
+        """The living engine of that token."""
+        return self._by_token.get(handle.token)
+
+    def on_port(self, port: int) -> MemoryEngine | None:
+        """The living engine that was given that port."""
+        return self._by_port.get(port)
+
+    def forget(self, engine: MemoryEngine) -> None:
+        """Called by an engine that has ended: its port is free and it can no longer be recovered."""
+        self._by_port.pop(engine.request.port, None)
+        self._by_token.pop(engine.request.token, None)
+
+    def _next_script(self, request: LaunchRequest) -> EngineScript:
+        return scripted(self._scripts, len(self.launched), request)
+
+    def _port_taken(self, request: LaunchRequest) -> tuple[Cause, ...]:
+        holder = self.on_port(request.port)
+        if holder is None:
+            return ()
+        message = f"port {request.port} is held by pid {holder.pid}"
+        return (Cause(FailureClass.PORT_IN_USE, Stage.LAUNCH, message),)
+
+    def _begin(self, request: LaunchRequest, script: EngineScript) -> MemoryEngine:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        ready_at = None if script.ready_after is None else now + script.ready_after
+        engine = MemoryEngine(
+            request, script, next(self._pids), self, loop, now, ready_at, held=script.unkillable
+        )
+        self.engines.append(engine)
+        self._by_port[request.port] = self._by_token[request.token] = engine
+        engine._proceed()  # noqa: SLF001 - the two classes are one thing
+        return engine
