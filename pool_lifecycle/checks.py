@@ -32,7 +32,7 @@ def checked(check: Check) -> dict[str, Any]:
     return {CHECK: check}
 
 
-def check_all(instance: object) -> None:
+def check_all(instance: attrs.AttrsInstance) -> None:
     """Raise one ConfigError with every wrong field of an attrs `instance`."""
     problems = [
         Problem(field.name, value if field.repr else HIDDEN, sentence)
@@ -108,7 +108,7 @@ def text_pairs(what: str) -> Check:
     def good_pair(pair: object) -> bool:
         return (
             isinstance(pair, tuple)
-            and len(pair) == 2  # noqa: PLR2004
+            and len(pair) == 2
             and all(isinstance(one, str) and "\0" not in one for one in pair)
             and pair[0] != ""
             and "=" not in pair[0]

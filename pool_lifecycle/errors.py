@@ -97,7 +97,7 @@ class TableError(PoolLifecycleError, ValueError):
         super().__init__(f"table {table!r}: " + "; ".join(defects))
 
 
-class IllegalEvent(PoolLifecycleError):  # noqa: N818 - the word of the specification
+class IllegalEvent(PoolLifecycleError):
     """The state has no row for the event. Nothing happened."""
 
     def __init__(self, pool_id: str, state: str, event: str, legal: Sequence[str]) -> None:
@@ -146,7 +146,9 @@ class PoolDraining(LeaseRefused):
 class NoFreeSlot(LeaseRefused):
     """Every slot is taken. `waited` is how long was waited for one, in seconds."""
 
-    def __init__(self, what: str, *, slots: int, waited: float, pool_id: str, state: str | None = None) -> None:
+    def __init__(
+        self, what: str, *, slots: int, waited: float, pool_id: str, state: str | None = None
+    ) -> None:
         self.slots = slots
         self.waited = waited
         super().__init__(

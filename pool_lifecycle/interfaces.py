@@ -145,7 +145,7 @@ class EngineLauncher(Protocol):
 
 @frozen
 class ProbeTarget:
-    """Where to look: an address, and what the probe's kind needs (`path` for HTTP, `command` for commands)."""
+    """Where to look: an address, and what the kind of probe needs (`path` for HTTP, else `command`)."""
 
     host: str
     port: int

@@ -1,0 +1,51 @@
+"""What happens to a pool's circuits: one fed event at a time, through the breaker's table."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from pool_lifecycle.breaker import BREAKER, BreakerDo, BreakerEvent, BreakerState, BreakerWhen
+from pool_lifecycle.machine import TableMachine
+from pool_lifecycle.restart.circuit import Breaker
+from pool_lifecycle.snapshot import Circuit
+
+_GUARDS = {
+    BreakerWhen.BELOW_THRESHOLD: lambda circuit, policy, _who: circuit.failures + 1 < policy.threshold,
+    BreakerWhen.HOLDER: lambda circuit, _policy, who: circuit.holder == who,
+}
+_MACHINE = TableMachine(BREAKER, _GUARDS)
+
+
+def feed(circuit: Circuit, event: BreakerEvent, *, policy: Breaker, who: str, now: float) -> Circuit:
+    """The circuit after `event`, reported by or granted to `who`; unchanged if it has no row for it."""
+    row = _MACHINE.take(circuit.state, event, circuit, policy, who)
+    if row is None:
+        return circuit
+    state = circuit.state if row.to is None else BreakerState(row.to)
+    match row.mark:
+        case BreakerDo.COUNT:
+            return evolve(circuit, failures=circuit.failures + 1)
+        case BreakerDo.OPEN:
+            return _opened(circuit, circuit.timeout or policy.timeout, now)
+        case BreakerDo.OPEN_DOUBLED:
+            return _opened(circuit, min(2 * circuit.timeout, policy.timeout_max), now)
+        case BreakerDo.CLEAR:
+            return evolve(circuit, state=state, failures=0, timeout=0.0, until=None, holder=None)
+        case BreakerDo.GRANT:
+            return evolve(circuit, state=state, until=None, holder=who)
+        case BreakerDo.FREE:
+            return evolve(circuit, state=state, until=None, holder=None)
+        case _:
+            return circuit
+
+
+def _opened(circuit: Circuit, timeout: float, now: float) -> Circuit:
+    return evolve(
+        circuit,
+        state=BreakerState.OPEN,
+        failures=circuit.failures + 1,
+        openings=circuit.openings + 1,
+        timeout=timeout,
+        until=now + timeout,
+        holder=None,
+    )

@@ -1,0 +1,59 @@
+"""The joint rules of a pool and its circuits, as a third short table.
+
+*Verdict.* Some events of a pool are news for its circuits. They are fed first; the guards of the pool's own
+row are asked afterwards, so that a failure which opens a circuit already sees it open. An opening circuit
+has no arrow of its own.
+
+*Permit.* Entering some states takes the permit of every circuit concerned: all of them or none (the rows
+that lead there ask for it).
+
+*Return.* Entering a state where nothing will be launched gives a trial's permit back.
+
+*Blame.* Only the committed model's endings are fed: a new model that fails in a reload passes through
+`reloading.undoing` or `retiring`, which feed nothing; a restoration that fails passes through
+`recovering`, which does.
+
+*Wake.* When circuits have changed so that a start is possible, a pool that waits in `failed` is told
+`permitted`.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from pool_lifecycle.breaker import BreakerEvent
+from pool_lifecycle.lifecycle import PoolEvent, PoolState
+
+
+@frozen
+class Feed:
+    """In `state` (None: any), `event` is fed to the circuits as `news`. `counted`: only causes that count."""
+
+    state: PoolState | None
+    event: PoolEvent
+    news: BreakerEvent
+    why: str
+    counted: bool = False
+
+
+P, B = PoolEvent, BreakerEvent
+
+FEEDS = (
+    Feed(PoolState.RECOVERING, P.GONE, B.FAILURE, "the verdict on a failed run", counted=True),
+    Feed(PoolState.RECOVERING, P.STUCK, B.FAILURE, "the verdict on a failed run", counted=True),
+    Feed(PoolState.STAGING, P.FAILED, B.FAILURE, "the verdict on a failed staging", counted=True),
+    Feed(PoolState.FAILED, P.ALLOW_ONE, B.ALLOW_ONE, "an operator's one start"),
+    Feed(None, P.RESET, B.RESET, "an operator's reset"),
+    Feed(None, P.STABLE, B.STABLE, "a run that lasted"),
+)  # fmt: skip
+
+TAKES_PERMIT = frozenset(
+    {PoolState.STAGING, PoolState.STARTING, PoolState.RELOADING_STARTING, PoolState.RELOADING_RESTORING}
+)
+"""Entering these takes the permit."""
+
+RETURNS_PERMIT = frozenset({PoolState.STOPPED, PoolState.STUCK, PoolState.FAILED})
+"""Entering these abandons a trial of one's own."""
+
+WAITS_FOR_PERMIT = PoolState.FAILED
+"""The state that is told `permitted`."""

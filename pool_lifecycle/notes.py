@@ -1,0 +1,261 @@
+"""How a step changes the facts of a pool: what the event brings, what the row means, what entry sets.
+
+Every function here takes a snapshot and returns one. Which function runs is looked up by event, by mark,
+or by state; the tables decide everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import evolve
+
+from pool_lifecycle.causes import Cause
+from pool_lifecycle.events import Drain, Event, Exited, Failed, Halt, RanStably, Reload, Stop, Target
+from pool_lifecycle.lifecycle import LIFECYCLE, Limit, Mark, Model, PoolEvent, PoolState
+from pool_lifecycle.snapshot import Instance, Intent, Plan, Snapshot, evolved
+from pool_lifecycle.table import Row
+
+Note = Callable[[Snapshot, Any, float], Snapshot]
+
+# --- what an event brings: noted before the guards are asked --------------------------------------------
+
+
+def note(snapshot: Snapshot, kind: PoolEvent, event: Event, now: float) -> Snapshot:
+    """The snapshot with the facts that `event`, read as `kind`, brings whatever row it takes."""
+    noted = _NOTES.get(kind)
+    return noted(snapshot, event, now) if noted else snapshot
+
+
+def _wants(intent: Intent) -> Note:
+    def wants(snapshot: Snapshot, _event: Event, _now: float) -> Snapshot:
+        return snapshot if snapshot.intent is intent else evolved(snapshot, intent=intent)
+
+    return wants
+
+
+def _halts(snapshot: Snapshot, _event: Halt, _now: float) -> Snapshot:
+    wanted = snapshot.intent is Intent.RUN
+    return evolved(snapshot, intent=Intent.RUN_WHEN_LOADED) if wanted else snapshot
+
+
+def _failed(snapshot: Snapshot, event: Failed, _now: float) -> Snapshot:
+    """A failure in a change of model is the plan's, until the old model fails as well."""
+    plan = snapshot.plan
+    if plan is None:
+        return evolved(snapshot, cause=event.cause)
+    if snapshot.state is not PoolState.RELOADING_RESTORING:
+        return evolved(snapshot, plan=evolve(plan, cause=event.cause))
+    return evolved(snapshot, cause=_both(event.cause, plan.cause))
+
+
+def _both(restoring: Cause, changing: Cause | None) -> Cause:
+    if changing is None:
+        return restoring
+    message = f"{restoring.message} (while going back to the old model; the new one: {changing})"
+    return evolve(restoring, message=message, evidence=(*restoring.evidence, *changing.evidence))
+
+
+def _crashed(snapshot: Snapshot, event: Exited, _now: float) -> Snapshot:
+    return evolved(snapshot, cause=event.cause)
+
+
+def _healthy(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:
+    newest = snapshot.newest
+    assert newest is not None  # a launch activity reports on the engine that entering its state made
+    engines = (*snapshot.engines[:-1], evolve(newest, healthy_at=now))
+    return evolved(snapshot, engines=engines, serving=newest.generation, cause=None)
+
+
+def _gone(snapshot: Snapshot, _event: Event, _now: float) -> Snapshot:
+    """Retiring ends the spares; every other ending ends all."""
+    kept = tuple(
+        one
+        for one in snapshot.engines
+        if snapshot.state is PoolState.RETIRING and one.generation == snapshot.serving
+    )
+    return evolved(snapshot, engines=kept)
+
+
+def _stable(snapshot: Snapshot, event: RanStably, _now: float) -> Snapshot:
+    if event.period < snapshot.rules.backoff.stable or snapshot.failures == 0:
+        return snapshot
+    return evolved(snapshot, failures=0)
+
+
+def _progressed(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:
+    limits = snapshot.rules.limits
+    hard = snapshot.since + limits.start_hard
+    deadline = snapshot.deadline or hard
+    later = max(deadline, min(now + limits.stall, hard))
+    return evolved(snapshot, deadline=later) if later != deadline else snapshot
+
+
+_NOTES: dict[PoolEvent, Note] = {
+    PoolEvent.START: _wants(Intent.RUN),
+    PoolEvent.RESUME: _wants(Intent.RUN),
+    PoolEvent.STOP: _wants(Intent.STOPPED),
+    PoolEvent.DRAIN: _wants(Intent.STOPPED),
+    PoolEvent.FINISHED: _wants(Intent.STOPPED),
+    PoolEvent.HALT: _halts,
+    PoolEvent.FAILED: _failed,
+    PoolEvent.CRASHED: _crashed,
+    PoolEvent.HEALTHY: _healthy,
+    PoolEvent.GONE: _gone,
+    PoolEvent.STABLE: _stable,
+    PoolEvent.PROGRESSED: _progressed,
+}
+
+# --- what a row means: noted once it is chosen ----------------------------------------------------------
+
+
+def noted_row(snapshot: Snapshot, row: Row, event: Event, now: float) -> Snapshot:
+    """The snapshot with what the chosen row's mark means for its facts."""
+    noted = _MARKS.get(row.mark)
+    return noted(snapshot, event, now) if noted else snapshot
+
+
+def _committed(snapshot: Snapshot, _event: Event, _now: float) -> Snapshot:
+    assert snapshot.plan is not None  # only a change of model is committed
+    return evolved(snapshot, target=snapshot.plan.target)
+
+
+def _configured(snapshot: Snapshot, event: Reload, _now: float) -> Snapshot:
+    return evolved(snapshot, target=event.target)
+
+
+def _shortened(snapshot: Snapshot, event: Drain, now: float) -> Snapshot:
+    if event.deadline is None or snapshot.deadline is None:
+        return snapshot
+    return evolved(snapshot, deadline=min(snapshot.deadline, now + event.deadline))
+
+
+def _quarantined(snapshot: Snapshot, _event: Event, _now: float) -> Snapshot:
+    server = snapshot.server
+    return evolved(
+        snapshot,
+        engines=(server,) if server else (),
+        quarantine=(*snapshot.quarantine, *snapshot.spares),
+    )
+
+
+def _joined(snapshot: Snapshot, event: Event, now: float) -> Snapshot:
+    """A second stop with a shorter grace makes the kill come earlier."""
+    if not isinstance(event, Stop | Halt) or event.grace is None or not snapshot.engines:
+        return snapshot
+    return _ending(snapshot, event, now)
+
+
+_MARKS: dict[str | None, Note] = {
+    Mark.COMMITTED: _committed,
+    Mark.CONFIGURED: _configured,
+    Mark.SHORTENED: _shortened,
+    Mark.QUARANTINED: _quarantined,
+    Mark.JOINED: _joined,
+}
+
+# --- what entering a state sets -------------------------------------------------------------------------
+
+
+def enter(snapshot: Snapshot, state: PoolState, event: Event, now: float) -> Snapshot:
+    """The snapshot just after it entered `state`."""
+    plan = _plan(snapshot, state, event)
+    entered = evolved(
+        snapshot,
+        state=state,
+        epoch=snapshot.epoch + 1,
+        since=now,
+        deadline=None,
+        not_before=None,
+        plan=plan,
+    )
+    declared = LIFECYCLE.states[state]
+    if declared.launches:
+        entered = _launching(entered, Model(declared.launches))
+    if declared.limit is not None:
+        entered = _LIMITS[declared.limit](entered, event, now)
+    return entered
+
+
+def _plan(snapshot: Snapshot, state: PoolState, event: Event) -> Plan | None:
+    """A change of model begins with its wish and lasts through the states that belong to it."""
+    if state not in CHANGING:
+        return None
+    if isinstance(event, Reload):
+        return Plan(event.target, event.strategy, event.drain_deadline)
+    return snapshot.plan
+
+
+CHANGING = frozenset(
+    state for state in PoolState if state.startswith(("reloading.", "surging.", "staging_ahead"))
+)
+"""The states of a change of model."""
+
+
+def _launching(snapshot: Snapshot, model: Model) -> Snapshot:
+    target: Target = snapshot.target
+    if model is Model.CANDIDATE and snapshot.plan is not None:
+        target = snapshot.plan.target
+    generation = snapshot.generation + 1
+    token = f"{snapshot.pool_id}.{generation}.{snapshot.lineage}"
+    instance = Instance(generation, token, target)
+    return evolved(snapshot, generation=generation, engines=(*snapshot.engines, instance))
+
+
+def _staging(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:
+    return evolved(snapshot, deadline=now + snapshot.rules.limits.staging)
+
+
+def _starting(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:
+    return evolved(snapshot, deadline=now + snapshot.rules.limits.start)
+
+
+def _draining(snapshot: Snapshot, event: Event, now: float) -> Snapshot:
+    asked = event.deadline if isinstance(event, Drain) else None
+    if snapshot.plan is not None:
+        asked = snapshot.plan.drain_deadline
+    lasts = snapshot.rules.limits.drain if asked is None else asked
+    return evolved(snapshot, deadline=now + lasts)
+
+
+def _ending(snapshot: Snapshot, event: Event, now: float) -> Snapshot:
+    """Every engine gets a time at which it is killed; one it has already only moves earlier."""
+    limits = snapshot.rules.limits
+    asked = event.grace if isinstance(event, Stop | Halt) else None
+    kill_at = now + (limits.stop_grace if asked is None else asked)
+    engines = tuple(_killed_by(one, kill_at) for one in snapshot.engines)
+    last = max((one.kill_at or kill_at for one in engines), default=now)
+    return evolved(snapshot, engines=engines, deadline=last + limits.reclaim)
+
+
+def _retiring(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:
+    """The spare may finish its leases, then it has the usual grace."""
+    limits = snapshot.rules.limits
+    kill_at = now + limits.drain + limits.stop_grace
+    engines = tuple(
+        one if one.generation == snapshot.serving else _killed_by(one, kill_at) for one in snapshot.engines
+    )
+    return evolved(snapshot, engines=engines, deadline=kill_at + limits.reclaim)
+
+
+def _killed_by(instance: Instance, kill_at: float) -> Instance:
+    if instance.kill_at is not None and instance.kill_at <= kill_at:
+        return instance
+    return evolve(instance, kill_at=kill_at)
+
+
+def _backing_off(snapshot: Snapshot, event: Event, now: float) -> Snapshot:
+    chance: float = getattr(event, "chance", 0.0)
+    not_before = now + snapshot.rules.backoff.delay(snapshot.failures, chance)
+    return evolved(snapshot, not_before=not_before, deadline=not_before + snapshot.rules.limits.budget)
+
+
+_LIMITS: dict[str, Note] = {
+    Limit.STAGING: _staging,
+    Limit.START: _starting,
+    Limit.DRAIN: _draining,
+    Limit.STOP: _ending,
+    Limit.RETIRE: _retiring,
+    Limit.BACK_OFF: _backing_off,
+}

@@ -1,0 +1,231 @@
+"""Everything there is to know about a pool, as one frozen, hashable value; and what a step asks for.
+
+Times are seconds on the monotonic clock that the caller's `now` comes from.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from pool_lifecycle.breaker import BreakerState
+from pool_lifecycle.causes import Cause, ExitStatus
+from pool_lifecycle.events import Strategy, Target
+from pool_lifecycle.interfaces import EngineHandle
+from pool_lifecycle.lifecycle import Activity, PoolEvent, PoolState
+from pool_lifecycle.restart.backoff import Backoff
+from pool_lifecycle.restart.circuit import Breaker
+from pool_lifecycle.spec import Limits, PoolSpec
+
+if TYPE_CHECKING:
+    from attrs import evolve
+
+    evolved = evolve
+else:
+
+    def evolved(snapshot: Any, **changes: Any) -> Any:
+        """`attrs.evolve` for snapshots, and typed as that: a step makes several, and this is faster."""
+        other = object.__new__(type(snapshot))
+        vars(other).update(vars(snapshot), **changes)
+        return other
+
+
+class Intent(enum.StrEnum):
+    """What was last asked for. `RUN_WHEN_LOADED`: stop now, run again under the next manager."""
+
+    STOPPED = "stopped"
+    RUN = "run"
+    RUN_WHEN_LOADED = "run_when_loaded"
+
+
+@frozen
+class Rules:
+    """The numbers a pool's steps go by."""
+
+    limits: Limits = field(factory=Limits)
+    backoff: Backoff = field(factory=Backoff)
+    breaker: Breaker = field(factory=Breaker)
+
+
+@frozen
+class Circuit:
+    """One circuit. `failures` in a row while closed; `until` is when an open one may be tried.
+
+    `timeout` is the length of the current or last opening (0 before the first), `openings` their number,
+    `holder` the pool that has the trial's permit.
+    """
+
+    name: str
+    state: BreakerState = BreakerState.CLOSED
+    failures: int = 0
+    openings: int = 0
+    timeout: float = 0.0
+    until: float | None = None
+    holder: str | None = None
+
+
+@frozen
+class Instance:
+    """One launch of the engine. One-shot: once `exit` is set nothing about it changes.
+
+    `kill_at` is when what is left of it is killed; it only ever moves earlier. `handle` is None until
+    the launch has become a process, `healthy_at` until it has answered.
+    """
+
+    generation: int
+    token: str
+    target: Target
+    handle: EngineHandle | None = None
+    healthy_at: float | None = None
+    kill_at: float | None = None
+    exit: ExitStatus | None = None
+
+
+@frozen
+class Plan:
+    """A change of model under way; `cause` is why the new model failed, once it has."""
+
+    target: Target
+    strategy: Strategy
+    drain_deadline: float | None = None
+    cause: Cause | None = None
+
+
+@frozen(slots=False)
+class Snapshot:
+    """A pool at one instant.
+
+    `epoch` grows with every change of state. `deadline` is when the state has lasted too long,
+    `not_before` the earliest next start while backing off. `serving` is the generation that is, or was last,
+    the one leases go to. `lineage` makes launch tokens unique beyond this record. `cause` is the last
+    failure that has not been overcome by a healthy start. `quarantine` lists what could not be killed.
+    """
+
+    pool_id: str
+    target: Target
+    rules: Rules
+    lineage: str
+    state: PoolState = PoolState.STOPPED
+    epoch: int = 0
+    since: float = 0.0
+    deadline: float | None = None
+    not_before: float | None = None
+    intent: Intent = Intent.STOPPED
+    engines: tuple[Instance, ...] = ()
+    serving: int | None = None
+    generation: int = 0
+    plan: Plan | None = None
+    circuits: tuple[Circuit, ...] = (Circuit("general"),)
+    failures: int = 0
+    cause: Cause | None = None
+    quarantine: tuple[Instance, ...] = ()
+
+    @classmethod
+    def new(cls, spec: PoolSpec, *, lineage: str, now: float) -> Snapshot:
+        """A pool that has never run. `lineage` is a random name, drawn by the caller."""
+        rules = Rules(spec.limits, spec.backoff, spec.breaker)
+        return cls(spec.pool_id, Target(spec.model), rules, lineage, since=now)
+
+    @property
+    def server(self) -> Instance | None:
+        """The engine that leases go to, if it is still kept."""
+        return next((one for one in self.engines if one.generation == self.serving), None)
+
+    @property
+    def spares(self) -> tuple[Instance, ...]:
+        """The engines that do not serve."""
+        return tuple(one for one in self.engines if one.generation != self.serving)
+
+    @property
+    def newest(self) -> Instance | None:
+        """The engine launched last, if it is still kept."""
+        return self.engines[-1] if self.engines else None
+
+    def with_engine(self, instance: Instance) -> Snapshot:
+        """The same with `instance` in the place of the one with its token, wherever that is listed."""
+
+        def swap(listed: tuple[Instance, ...]) -> tuple[Instance, ...]:
+            return tuple(instance if one.token == instance.token else one for one in listed)
+
+        return evolved(self, engines=swap(self.engines), quarantine=swap(self.quarantine))
+
+
+# --- effects: what a step asks of whoever took it, in this order ----------------------------------------
+
+
+@frozen
+class CloseGate:
+    """Grant no more leases. Comes before Persist."""
+
+
+@frozen
+class Cancel:
+    """Cancel the activity begun at `epoch`, and wait for it (within bounds) before the next Invoke."""
+
+    epoch: int
+
+
+@frozen
+class Persist:
+    """Store the new snapshot before going on: intent before effect."""
+
+
+@frozen
+class OpenGate:
+    """Grant leases on `generation`. Comes after Persist."""
+
+    generation: int
+
+
+@frozen
+class Invoke:
+    """Begin `activity` for the state entered at `epoch`; it reports one outcome with that epoch."""
+
+    activity: Activity
+    epoch: int
+
+
+@frozen
+class Notify:
+    """A row was taken, because of `why`: whoever waits for the pool is to look.
+
+    `cause` is the failure that has to do with it: of the change of model that this row ends or belongs to,
+    else of the pool.
+    """
+
+    event: PoolEvent
+    source: PoolState
+    target: PoolState
+    why: str
+    mark: str | None = None
+    cause: Cause | None = None
+
+
+@frozen
+class CircuitChanged:
+    """A circuit changed its state; part of Emit."""
+
+    circuit: str
+    old: BreakerState
+    new: BreakerState
+    failures: int
+
+
+@frozen
+class Dropped:
+    """An outcome came after its state had ended; it had no effect."""
+
+    event: PoolEvent
+    epoch: int
+
+
+@frozen
+class Emit:
+    """Something for observers that is not a row of the pool."""
+
+    news: CircuitChanged | Dropped
+
+
+Effect = CloseGate | Cancel | Persist | OpenGate | Invoke | Notify | Emit

@@ -1,0 +1,254 @@
+"""One step of a pool: `step(snapshot, event, now) -> (snapshot, effects)`. Pure.
+
+A step reads the event (is it too late? which event of the table is it?), notes the facts it brings, feeds
+the circuits, takes the row, enters the state, and lists the effects. Nothing is half done: an event that
+the state has no row for raises IllegalEvent and the snapshot, a frozen value, is what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import singledispatch
+from typing import Any
+
+from attrs import evolve
+
+from pool_lifecycle import circuits
+from pool_lifecycle.breaker import BreakerEvent, BreakerState
+from pool_lifecycle.causes import Cause, FailureClass, Stage
+from pool_lifecycle.coupling import FEEDS, RETURNS_PERMIT, TAKES_PERMIT, WAITS_FOR_PERMIT
+from pool_lifecycle.errors import IllegalEvent
+from pool_lifecycle.events import (
+    CircuitDue,
+    Event,
+    Exited,
+    Failed,
+    Launched,
+    Outcome,
+    Overdue,
+    RanStably,
+    Wish,
+)
+from pool_lifecycle.guards import LIFECYCLE_GUARDS, permit
+from pool_lifecycle.lifecycle import LIFECYCLE, Activity, Limit, PoolEvent, PoolState
+from pool_lifecycle.machine import TableMachine
+from pool_lifecycle.notes import enter, note, noted_row
+from pool_lifecycle.snapshot import (
+    Cancel,
+    CircuitChanged,
+    CloseGate,
+    Dropped,
+    Effect,
+    Emit,
+    Invoke,
+    Notify,
+    OpenGate,
+    Persist,
+    Snapshot,
+    evolved,
+)
+from pool_lifecycle.table import Row
+
+_MACHINE = TableMachine(LIFECYCLE, LIFECYCLE_GUARDS)
+_ACTIVITY = {state: Activity(one.activity) for state, one in LIFECYCLE.states.items() if one.activity}
+_FEEDS = {(feed.state, feed.event): feed for feed in FEEDS}
+
+Stepped = tuple[Snapshot, tuple[Effect, ...]]
+
+
+def step(snapshot: Snapshot, event: Event, now: float) -> Stepped:
+    """The pool after `event` at `now` (monotonic seconds), and what is to be done about it.
+
+    Raises IllegalEvent when the state has no row for the event; nothing happened then.
+    """
+    read = _read(event, snapshot, now)
+    if isinstance(read, Dropped):
+        return snapshot, (Emit(read),)
+    draft, kind, event = read
+    if kind is None:
+        return draft, _effects_of_facts(snapshot, draft)
+    if (snapshot.state, kind) not in LIFECYCLE.rows:
+        raise IllegalEvent(snapshot.pool_id, snapshot.state, kind, LIFECYCLE.legal(snapshot.state))
+    draft = _fed(note(draft, kind, event, now), snapshot.state, kind, event, now)
+    row = _MACHINE.take(snapshot.state, kind, draft, event)
+    assert row is not None  # the last row of every (state, event) has no guard
+    draft = noted_row(draft, row, event, now)
+    notice = _notice(snapshot, draft, kind, row)
+    if row.to is None:
+        return draft, _effects_of_staying(snapshot, draft, notice)
+    draft = _coupled(enter(draft, PoolState(row.to), event, now), now)
+    return draft, _effects_of_moving(snapshot, draft, notice)
+
+
+# --- reading: is it too late, and which event of the table is it? ---------------------------------------
+
+Read = tuple[Snapshot, PoolEvent | None, Event] | Dropped
+
+
+@singledispatch
+def _read(event: Any, _snapshot: Snapshot, _now: float) -> Read:
+    raise TypeError(f"{event!r} is not an event of a pool")
+
+
+@_read.register
+def _(event: Wish, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
+    return snapshot, event.kind, event
+
+
+@_read.register
+def _(event: Outcome, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
+    if event.epoch != snapshot.epoch:
+        return Dropped(event.kind, event.epoch)
+    return snapshot, event.kind, event
+
+
+@_read.register
+def _(event: Overdue, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
+    if event.epoch != snapshot.epoch:
+        return Dropped(event.kind, event.epoch)
+    kind = LIFECYCLE.states[snapshot.state].on_deadline
+    if kind != PoolEvent.FAILED:
+        return snapshot, None if kind is None else PoolEvent(kind), event
+    failed = Failed(epoch=event.epoch, chance=event.chance, cause=_late(snapshot, event))
+    return snapshot, PoolEvent.FAILED, failed
+
+
+@_read.register
+def _(event: Launched, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
+    for one in snapshot.engines:
+        if one.token == event.token and one.handle is None:
+            return snapshot.with_engine(evolve(one, handle=event.handle)), None, event
+    return snapshot, None, event
+
+
+@_read.register
+def _(event: Exited, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
+    server = snapshot.server
+    for one in (*snapshot.engines, *snapshot.quarantine):
+        if one.token == event.token and one.exit is None:
+            draft = snapshot.with_engine(evolve(one, exit=event.status))
+            if one is server and LIFECYCLE.states[snapshot.state].live:
+                finished = event.graceful and event.status.success
+                return draft, PoolEvent.FINISHED if finished else PoolEvent.CRASHED, event
+            return draft, None, event
+    return snapshot, None, event
+
+
+@_read.register
+def _(event: CircuitDue, snapshot: Snapshot, now: float) -> Read:
+    def due(circuit: Any) -> bool:
+        return (circuit.name, circuit.openings, circuit.state) == (
+            event.circuit,
+            event.opening,
+            BreakerState.OPEN,
+        )
+
+    draft = _feed(snapshot, BreakerEvent.TIMEOUT, now, due)
+    wake = snapshot.state is WAITS_FOR_PERMIT and draft is not snapshot and permit(draft)
+    return draft, PoolEvent.PERMITTED if wake else None, event
+
+
+@_read.register
+def _(event: RanStably, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
+    lives = LIFECYCLE.states[snapshot.state].live and snapshot.serving == event.generation
+    return snapshot, PoolEvent.STABLE if lives else None, event
+
+
+def _late(snapshot: Snapshot, event: Overdue) -> Cause:
+    """Why a state that lasted too long failed."""
+    lasted = f"{(snapshot.deadline or snapshot.since) - snapshot.since:g} s"
+    seen = f"; last seen: {event.observed}" if event.observed else ""
+    if LIFECYCLE.states[snapshot.state].limit == Limit.STAGING:
+        return Cause(FailureClass.STAGING, Stage.STAGING, f"the model was not in place within {lasted}{seen}")
+    return Cause(
+        FailureClass.START_TIMEOUT,
+        Stage.HEALTH,
+        f"no healthy answer within {lasted}{seen}",
+        remedy="look at the engine's log; if it only loads slowly, give it a larger limits.start",
+    )
+
+
+# --- circuits -------------------------------------------------------------------------------------------
+
+
+def _fed(snapshot: Snapshot, state: PoolState, kind: PoolEvent, event: Event, now: float) -> Snapshot:
+    """The snapshot after its circuits heard what the event means for them."""
+    rule = _FEEDS.get((state, kind)) or _FEEDS.get((None, kind))
+    if rule is None:
+        return snapshot
+    if rule.counted:
+        if snapshot.cause is not None and not snapshot.cause.counted:
+            return snapshot
+        snapshot = evolved(snapshot, failures=snapshot.failures + 1)
+    return _feed(snapshot, rule.news, now, _lasted(snapshot, event))
+
+
+def _lasted(snapshot: Snapshot, event: Event) -> Callable[[Any], bool]:
+    """Which circuits a stable run is long enough for: a trial has its own, shorter, period."""
+    if not isinstance(event, RanStably):
+        return lambda _circuit: True
+    rules, trial = snapshot.rules, BreakerState.TRIAL
+    return lambda one: event.period >= (rules.breaker.stable if one.state is trial else rules.backoff.stable)
+
+
+def _feed(snapshot: Snapshot, news: BreakerEvent, now: float, concerned: Callable[[Any], bool]) -> Snapshot:
+    policy, who = snapshot.rules.breaker, snapshot.pool_id
+    after = tuple(
+        circuits.feed(one, news, policy=policy, who=who, now=now) if concerned(one) else one
+        for one in snapshot.circuits
+    )
+    return snapshot if after == snapshot.circuits else evolved(snapshot, circuits=after)
+
+
+def _coupled(snapshot: Snapshot, now: float) -> Snapshot:
+    """The snapshot after entering its state took the permit, or gave it back."""
+    if snapshot.state in TAKES_PERMIT:
+        return _feed(snapshot, BreakerEvent.TAKEN, now, lambda _circuit: True)
+    if snapshot.state in RETURNS_PERMIT:
+        return _feed(snapshot, BreakerEvent.ABANDONED, now, lambda one: one.holder == snapshot.pool_id)
+    return snapshot
+
+
+# --- effects --------------------------------------------------------------------------------------------
+
+
+def _effects_of_facts(before: Snapshot, after: Snapshot) -> tuple[Effect, ...]:
+    return (Persist(), *_circuit_news(before, after)) if after != before else ()
+
+
+def _effects_of_staying(before: Snapshot, after: Snapshot, notice: Notify) -> tuple[Effect, ...]:
+    stored = (Persist(),) if after != before else ()
+    return (*stored, notice, *_circuit_news(before, after))
+
+
+def _effects_of_moving(before: Snapshot, after: Snapshot, notice: Notify) -> tuple[Effect, ...]:
+    old, new = LIFECYCLE.states[before.state], LIFECYCLE.states[after.state]
+    same_gate = old.serving and new.serving and before.serving == after.serving
+    effects: list[Effect] = []
+    if old.serving and not same_gate:
+        effects.append(CloseGate())
+    if old.activity:
+        effects.append(Cancel(before.epoch))
+    effects.append(Persist())
+    if new.serving and not same_gate:
+        assert after.serving is not None  # a serving state is only entered with a healthy engine
+        effects.append(OpenGate(after.serving))
+    if new.activity:
+        effects.append(Invoke(_ACTIVITY[after.state], after.epoch))
+    return (*effects, notice, *_circuit_news(before, after))
+
+
+def _notice(before: Snapshot, draft: Snapshot, kind: PoolEvent, row: Row) -> Notify:
+    target = before.state if row.to is None else PoolState(row.to)
+    cause = draft.plan.cause if draft.plan is not None else draft.cause
+    return Notify(kind, before.state, target, row.why, row.mark, cause)
+
+
+def _circuit_news(before: Snapshot, after: Snapshot) -> tuple[Emit, ...]:
+    if after.circuits is before.circuits:
+        return ()
+    return tuple(
+        Emit(CircuitChanged(new.name, old.state, new.state, new.failures))
+        for old, new in zip(before.circuits, after.circuits, strict=True)
+        if old.state is not new.state
+    )
