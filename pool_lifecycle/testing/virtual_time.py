@@ -206,7 +206,7 @@ def pending(loop: asyncio.AbstractEventLoop) -> tuple[str, ...]:
 
 def _waits_in(task: asyncio.Task[Any]) -> str:
     frames = [f"{frame.f_code.co_qualname} ({_place(frame)})" for frame in _frames(task.get_coro())]
-    return " < ".join(reversed(frames)) or "not begun"
+    return " < ".join(reversed(frames)) or "code without Python frames"
 
 
 def _place(frame: FrameType) -> str:
