@@ -9,7 +9,7 @@ everything works at once.
     probe = MemoryHealthProbe(launcher)         # healthy when the engine on that port is ready
 
 What a test does to a running engine, it does by the methods of `MemoryEngine`: `crash`, `hang`, `heal`,
-`write`, `release`. Like everything here they are for the event loop's own thread.
+`write`, `say`, `release`. Like everything here they are for the event loop's own thread.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ from pool_lifecycle.testing.memory_engine import (
     EngineScript,
     MemoryEngine,
     MemoryLauncher,
-    error,
     scripted,
 )
 
@@ -185,8 +184,14 @@ class MemoryStager:
     def _size(self, reference: str) -> int:
         size = ANY_SIZE if self._models is None else self._models.get(reference)
         if size is None:
-            raise error(FailureClass.STAGING, Stage.STAGING, f"no model {reference!r}")
+            known = ", ".join(self._models or ())
+            raise DriverError(NAME, _no_model(reference, f"known models: {known or 'none'}"))
         return size
+
+
+def _no_model(reference: str, remedy: str) -> Cause:
+    message = f"no model {reference!r}"
+    return Cause(FailureClass.STAGING, Stage.STAGING, message, heals=False, remedy=remedy)
 
 
 def _model_name(reference: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from attrs import define, field, frozen
@@ -28,11 +29,6 @@ Script = TypeVar("Script")
 def scripted(scripts: Sequence[Script] | Callable[[Asked], Script], nth: int, asked: Asked) -> Script:
     """The script for the `nth` call, counted from 0."""
     return scripts(asked) if callable(scripts) else scripts[min(nth, len(scripts) - 1)]
-
-
-def error(kind: FailureClass, stage: Stage, message: str) -> DriverError:
-    """The error of a memory driver."""
-    return DriverError(NAME, Cause(kind, stage, message))
 
 
 CLEAN = ExitStatus(code=0)
@@ -171,6 +167,12 @@ class MemoryEngine:
             self._written += nbytes
             self._wake()
 
+    def say(self, text: str) -> None:
+        """It writes a line of text, now, to the real file at `log_path`. Nothing happens if it has ended."""
+        if self.alive:
+            _write(self.request.log_path, f"{text}\n", mode="a")
+            self.write(len(text.encode()) + 1)
+
     def release(self) -> None:
         """It can be ended by signals from now on; a kill that it has already got ends it at once."""
         self._held = False
@@ -254,18 +256,22 @@ class MemoryEngine:
 class MemoryLauncher:
     """Launches engines that exist only in memory.
 
-    `launched` has every request, `engines` every engine there has been, in order. Two launchers are two
-    hosts: they share no ports. A manager that "restarts" in a test finds its engines again if it is given
-    the same launcher, in the same event loop.
+    `launched` has every request, `engines` every engine there has been, in order. With `files`, a real pid
+    file is there while an engine lives; without, nothing but `MemoryEngine.say` touches the disk. Two
+    launchers are two hosts: they share no ports. A manager that "restarts" in a test finds its engines
+    again if it is given the same launcher, in the same event loop.
     """
 
     def __init__(
         self,
         script: EngineScript | Sequence[EngineScript] | Callable[[LaunchRequest], EngineScript] = WORKS,
+        *,
+        files: bool = False,
     ) -> None:
         self.launched: list[LaunchRequest] = []
         self.engines: list[MemoryEngine] = []
         self._scripts = (script,) if isinstance(script, EngineScript) else script
+        self._files = files
         self._pids = itertools.count(FIRST_PID)
         self._ports = itertools.cycle(PORTS)
         self._by_port: dict[int, MemoryEngine] = {}
@@ -276,7 +282,7 @@ class MemoryLauncher:
         for port in itertools.islice(self._ports, len(PORTS)):
             if port not in self._by_port:
                 return port
-        raise error(FailureClass.PORT_IN_USE, Stage.LAUNCH, f"no free port on {host}")
+        raise DriverError(NAME, _port_in_use(f"no free port on {host}"))
 
     async def preflight(self, *, request: LaunchRequest) -> tuple[Cause, ...]:
         """What the script says, and whether another engine holds the port."""
@@ -304,6 +310,8 @@ class MemoryLauncher:
         """Called by an engine that has ended: its port is free and it can no longer be recovered."""
         self._by_port.pop(engine.request.port, None)
         self._by_token.pop(engine.request.token, None)
+        if self._files:
+            Path(engine.request.pid_path).unlink(missing_ok=True)
 
     def _next_script(self, request: LaunchRequest) -> EngineScript:
         return scripted(self._scripts, len(self.launched), request)
@@ -312,8 +320,7 @@ class MemoryLauncher:
         holder = self.on_port(request.port)
         if holder is None:
             return ()
-        message = f"port {request.port} is held by pid {holder.pid}"
-        return (Cause(FailureClass.PORT_IN_USE, Stage.LAUNCH, message),)
+        return (_port_in_use(f"port {request.port} is held by pid {holder.pid}"),)
 
     def _begin(self, request: LaunchRequest, script: EngineScript) -> MemoryEngine:
         loop = asyncio.get_running_loop()
@@ -324,5 +331,17 @@ class MemoryLauncher:
         )
         self.engines.append(engine)
         self._by_port[request.port] = self._by_token[request.token] = engine
+        if self._files:
+            _write(request.pid_path, str(engine.pid), mode="w")
         engine._proceed()  # noqa: SLF001 - the two classes are one thing
         return engine
+
+
+def _port_in_use(message: str) -> Cause:
+    return Cause(FailureClass.PORT_IN_USE, Stage.LAUNCH, message)
+
+
+def _write(path: str, text: str, *, mode: str) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, mode, encoding="utf-8") as file:
+        file.write(text)

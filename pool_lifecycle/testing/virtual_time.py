@@ -21,7 +21,7 @@ import asyncio
 import contextlib
 import math
 import selectors
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Executor
 from types import FrameType
 from typing import Any, TypeVar, TypeVarTuple
@@ -185,6 +185,13 @@ def run(main: Coroutine[Any, Any, T], *, start: float = START, limit: float = LI
 async def settle() -> None:
     """Let everything run that is ready, until only timers remain; time does not advance."""
     await _running().settle()
+
+
+async def timed(work: Awaitable[T]) -> tuple[T, float]:
+    """What `work` returns, and how many seconds it took, to the microsecond."""
+    begun = asyncio.get_running_loop().time()
+    result = await work
+    return result, round(asyncio.get_running_loop().time() - begun, 6)
 
 
 def outside() -> contextlib.AbstractContextManager[None]:
