@@ -47,8 +47,7 @@ class Changes:
         self._ring: list[Change] = []
         self._waiting: set[LoopWaker] = set()
         self._closed = False
-        # Re-entrant, because a finalizer that publishes may run at any point of this thread.
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
 
     @property
     def last(self) -> int:
@@ -66,9 +65,7 @@ class Changes:
             number = self._last + 1
             self._keep(Change(number, kind, pool_id, dict(data or {})))
             self._last = number
-            waiting = self._take_waiting()
-        for reader in waiting:
-            reader.wake()
+            self._wake_all()
         return number
 
     def since(self, number: int) -> tuple[Change, ...]:
@@ -80,7 +77,7 @@ class Changes:
         with self._lock:
             if not self.oldest <= number + 1 <= self._last + 1:
                 raise EventsLost(number, self.oldest)
-            return tuple(self._at(kept) for kept in range(number + 1, self._last + 1))
+            return tuple(self._ring[self._index(kept)] for kept in range(number + 1, self._last + 1))
 
     def follow(self, after: int | None = None) -> AsyncIterator[Change]:
         """Every change after number `after`, as it comes; from this call on when it is None.
@@ -103,9 +100,7 @@ class Changes:
         """End every reader once it has read what there is. What is kept can still be asked for."""
         with self._lock:
             self._closed = True
-            waiting = self._take_waiting()
-        for reader in waiting:
-            reader.wake()
+            self._wake_all()
 
     async def _beyond(self, position: int) -> None:
         """Return when there is something after `position`, or the stream has been closed."""
@@ -120,20 +115,16 @@ class Changes:
             with self._lock:
                 self._waiting.discard(reader)
 
-    def _take_waiting(self) -> set[LoopWaker]:
-        taken = self._waiting
-        if taken:
-            self._waiting = set()
-        return taken
+    def _wake_all(self) -> None:
+        for reader in self._waiting:
+            reader.wake()
+        self._waiting.clear()
 
     def _keep(self, change: Change) -> None:
         if len(self._ring) < self._capacity:
             self._ring.append(change)
         else:
             self._ring[self._index(change.number)] = change
-
-    def _at(self, number: int) -> Change:
-        return self._ring[self._index(number)]
 
     def _index(self, number: int) -> int:
         return (number - self._start - 1) % self._capacity

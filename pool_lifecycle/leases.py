@@ -57,8 +57,8 @@ class LeaseBook:
     """The leases of one pool, and the gate that admits new ones. It begins closed.
 
     `clock` gives monotonic seconds. The first lease gets `first_token`. Three hooks may be set; each is
-    called outside the lock, on the thread that caused it, and what it raises is logged and goes no
-    further:
+    called outside the lock, on the thread that caused it, so it should only hand the news on; what it
+    raises is logged and goes no further:
 
     `on_change()`             the number of active leases has changed: look at `count`
     `on_timed(when)`          `next_expiry()` has become `when`, earlier than before: call `expire` then
@@ -69,11 +69,10 @@ class LeaseBook:
         "_active",
         "_clock",
         "_earliest",
+        "_gate",
         "_handing_over",
         "_limit",
         "_lock",
-        "_reason",
-        "_serving",
         "_token",
         "_waiting",
         "_watches",
@@ -96,8 +95,7 @@ class LeaseBook:
         self._token = first_token
         self._active: dict[int, Lease] = {}
         self._limit = 0  # `slots` while the gate is open, 0 while it is closed: one comparison tells both
-        self._serving: Serving | None = None
-        self._reason = GateReason("stopped")
+        self._gate: Serving | GateReason = GateReason("stopped")
         self._earliest: float | None = None  # no lease expires before
         self._waiting: OrderedDict[_Waiter, None] | None = None  # never empty, and only while full
         self._handing_over = False
@@ -111,7 +109,7 @@ class LeaseBook:
     def open(self, generation: int, url: str) -> None:
         """Grant leases on `generation`, reached at `url`. An open gate moves on to the new generation."""
         with self._lock:
-            self._serving = Serving(generation, url)
+            self._gate = Serving(generation, url)
             self._limit = self.slots
 
     def close(self, reason: GateReason) -> None:
@@ -121,7 +119,7 @@ class LeaseBook:
         already granted go on.
         """
         with self._lock:
-            self._reason = reason
+            self._gate = reason
             self._limit = 0
             waiting, self._waiting = self._waiting, None
             for waiter in waiting or ():
@@ -192,8 +190,8 @@ class LeaseBook:
         now = self._clock()
         with self._lock:
             _, calls = self._reclaim(now)
-            if not self._limit:
-                waiter.outcome = self._reason
+            if isinstance(self._gate, GateReason):
+                waiter.outcome = self._gate
             elif len(self._active) < self._limit:
                 calls += self._grant_to(waiter, now)
             elif waiter.waker is not None:
@@ -225,8 +223,8 @@ class LeaseBook:
             return waiter.outcome
 
     def _grant(self, holder: str, kind: str, ttl: float | None, now: float) -> Lease:
-        serving, token = self._serving, self._token
-        assert serving is not None  # the limit is 0 until the gate was opened
+        serving, token = self._gate, self._token
+        assert isinstance(serving, Serving)  # the limit is 0 while it is closed
         self._token = token + 1
         lease = Lease(self, serving, holder, kind, token, now, ttl)
         self._active[token] = lease
@@ -279,7 +277,7 @@ class LeaseBook:
         The gate must not be open on it any more (ValueError), or waiters would be granted slots there.
         """
         with self._lock:
-            if self._limit and self._serving and self._serving.generation == generation:
+            if isinstance(self._gate, Serving) and self._gate.generation == generation:
                 raise ValueError(f"generation {generation} of pool {self.pool_id!r} still grants leases")
             there = [lease for lease in self.active() if lease.generation == generation]
             lost, calls = self._end(there, LeaseState.LOST)
@@ -311,8 +309,9 @@ class LeaseBook:
 
     def _settle(self, ended: Iterable[Lease]) -> list[Call]:
         """After leases ended: give their slots to waiters; return what is to be called without the lock."""
-        calls: list[Call] = [call for lease in ended for call in self._watched(lease.generation, -1)]
-        calls += self._serve()
+        calls = self._serve()  # before counting off: a generation whose slot changes hands is not empty
+        for lease in ended:
+            calls += self._watched(lease.generation, -1)
         if self.on_change:
             calls.append(self.on_change)
         return calls
