@@ -36,13 +36,8 @@ from pool_lifecycle.interfaces import (
     StagedModel,
     StageProgress,
 )
-from pool_lifecycle.testing.memory_engine import (
-    NAME,
-    EngineScript,
-    MemoryEngine,
-    MemoryLauncher,
-    scripted,
-)
+from pool_lifecycle.testing.memory_engine import NAME, EngineScript, MemoryEngine
+from pool_lifecycle.testing.memory_launcher import MemoryLauncher, scripted
 
 __all__ = [
     "EngineScript",

@@ -1,35 +1,19 @@
-"""Engines that exist only in memory, and their launcher. Public by way of `pool_lifecycle.testing.memory`."""
+"""Engines that exist only in memory. Public by way of `pool_lifecycle.testing.memory`."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
+import math
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 from attrs import define, field, frozen
 
-from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
-from pool_lifecycle.errors import DriverError
+from pool_lifecycle.causes import Cause, ExitStatus
 from pool_lifecycle.interfaces import EngineHandle, Inspection, LaunchRequest, StopReport
 
 NAME = "memory"
-
-FIRST_PID = 2**22 + 1
-"""Linux gives no process a number this high, so the pid of a memory engine never names a real process."""
-
-PORTS = range(20000, 65536)
-
-Asked = TypeVar("Asked")
-Script = TypeVar("Script")
-
-
-def scripted(scripts: Sequence[Script] | Callable[[Asked], Script], nth: int, asked: Asked) -> Script:
-    """The script for the `nth` call, counted from 0."""
-    return scripts(asked) if callable(scripts) else scripts[min(nth, len(scripts) - 1)]
-
 
 CLEAN = ExitStatus(code=0)
 TERMINATED = ExitStatus(signal=int(signal.SIGTERM))
@@ -61,9 +45,6 @@ class EngineScript:
     preflight: tuple[Cause, ...] = ()
 
 
-WORKS = EngineScript()
-
-
 @define(eq=False)
 class MemoryEngine:
     """An engine that is only pretended. Made by `MemoryLauncher.launch`.
@@ -74,7 +55,7 @@ class MemoryEngine:
     request: LaunchRequest
     script: EngineScript
     pid: int
-    _launcher: MemoryLauncher
+    _on_end: Callable[[MemoryEngine], None]
     _loop: asyncio.AbstractEventLoop
     _born: float
     _ready_at: float | None
@@ -88,6 +69,9 @@ class MemoryEngine:
     _written: int = field(default=0, init=False)
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
     _waiters: set[asyncio.Future[None]] | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._set_timer()
 
     @property
     def handle(self) -> EngineHandle:
@@ -170,7 +154,7 @@ class MemoryEngine:
     def say(self, text: str) -> None:
         """It writes a line of text, now, to the real file at `log_path`. Nothing happens if it has ended."""
         if self.alive:
-            _write(self.request.log_path, f"{text}\n", mode="a")
+            write_text(self.request.log_path, f"{text}\n", mode="a")
             self.write(len(text.encode()) + 1)
 
     def release(self) -> None:
@@ -200,28 +184,32 @@ class MemoryEngine:
         if self._kill_at is not None:
             yield self._kill_at, KILLED
 
+    def _next_ending(self) -> tuple[float, ExitStatus]:
+        return min(self._endings(), key=lambda ending: ending[0], default=(math.inf, CLEAN))
+
     def _proceed(self) -> None:
-        """Do what is due, and set the timer for what comes next. The timer calls it, and every change."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if not self.alive:
-            return
-        now = self._loop.time()
-        at, how = min(self._endings(), key=lambda ending: ending[0], default=(None, KILLED))
-        if at is not None and at <= now:
+        """End if that is due, else set the timer anew. The timer calls it, and every change does."""
+        at, how = self._next_ending()
+        if self.alive and at <= self._loop.time():
             self._killed = at == self._kill_at and how is KILLED
             self._end(how)
         else:
-            self._set_timer(now, at)
+            self._set_timer()
 
-    def _set_timer(self, now: float, ending: float | None) -> None:
+    def _set_timer(self) -> None:
+        """For the next ending, and for the next output if anybody waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        moments = (self._next_ending()[0], *self._next_outputs()) if self.alive else ()
+        soonest = min(moments, default=math.inf)
+        if soonest < math.inf:
+            self._timer = self._loop.call_at(soonest, self._on_timer)
+
+    def _next_outputs(self) -> Iterator[float]:
+        now = self._loop.time()
         written = (self._born + at for at, _ in self.script.output) if self._waiters else ()
-        moments = [at for at in written if at > now]
-        if ending is not None:
-            moments.append(ending)
-        if moments:
-            self._timer = self._loop.call_at(min(moments), self._on_timer)
+        return (at for at in written if at > now)
 
     def _on_timer(self) -> None:
         self._wake()
@@ -230,8 +218,8 @@ class MemoryEngine:
     def _end(self, how: ExitStatus) -> None:
         self.exit = how
         self._ended_at = self._loop.time()
-        self._launcher.forget(self)
-        self._proceed()
+        self._set_timer()
+        self._on_end(self)
         self._wake()
 
     def _wake(self) -> None:
@@ -246,102 +234,15 @@ class MemoryEngine:
             self._waiters = set()
         self._waiters.add(waiter)
         if self.script.output:
-            self._proceed()
+            self._set_timer()
         try:
             await waiter
         finally:
             self._waiters.discard(waiter)
 
 
-class MemoryLauncher:
-    """Launches engines that exist only in memory.
-
-    `launched` has every request, `engines` every engine there has been, in order. With `files`, a real pid
-    file is there while an engine lives; without, nothing but `MemoryEngine.say` touches the disk. Two
-    launchers are two hosts: they share no ports. A manager that "restarts" in a test finds its engines
-    again if it is given the same launcher, in the same event loop.
-    """
-
-    def __init__(
-        self,
-        script: EngineScript | Sequence[EngineScript] | Callable[[LaunchRequest], EngineScript] = WORKS,
-        *,
-        files: bool = False,
-    ) -> None:
-        self.launched: list[LaunchRequest] = []
-        self.engines: list[MemoryEngine] = []
-        self._scripts = (script,) if isinstance(script, EngineScript) else script
-        self._files = files
-        self._pids = itertools.count(FIRST_PID)
-        self._ports = itertools.cycle(PORTS)
-        self._by_port: dict[int, MemoryEngine] = {}
-        self._by_token: dict[str, MemoryEngine] = {}
-
-    async def reserve_port(self, *, host: str) -> int:
-        """The next port that no engine holds; the host makes no difference here."""
-        for port in itertools.islice(self._ports, len(PORTS)):
-            if port not in self._by_port:
-                return port
-        raise DriverError(NAME, _port_in_use(f"no free port on {host}"))
-
-    async def preflight(self, *, request: LaunchRequest) -> tuple[Cause, ...]:
-        """What the script says, and whether another engine holds the port."""
-        return self._next_script(request).preflight + self._port_taken(request)
-
-    async def launch(self, *, request: LaunchRequest) -> MemoryEngine:
-        """Begin to live by the next script. Raises DriverError if the script says so or the port is taken."""
-        script = self._next_script(request)
-        self.launched.append(request)
-        await asyncio.sleep(script.launch_takes)
-        causes = (script.launch_error,) if script.launch_error is not None else self._port_taken(request)
-        if causes:
-            raise DriverError(NAME, causes[0])
-        return self._begin(request, script)
-
-    async def recover(self, *, handle: EngineHandle) -> MemoryEngine | None:
-        """The living engine of that token."""
-        return self._by_token.get(handle.token)
-
-    def on_port(self, port: int) -> MemoryEngine | None:
-        """The living engine that was given that port."""
-        return self._by_port.get(port)
-
-    def forget(self, engine: MemoryEngine) -> None:
-        """Called by an engine that has ended: its port is free and it can no longer be recovered."""
-        self._by_port.pop(engine.request.port, None)
-        self._by_token.pop(engine.request.token, None)
-        if self._files:
-            Path(engine.request.pid_path).unlink(missing_ok=True)
-
-    def _next_script(self, request: LaunchRequest) -> EngineScript:
-        return scripted(self._scripts, len(self.launched), request)
-
-    def _port_taken(self, request: LaunchRequest) -> tuple[Cause, ...]:
-        holder = self.on_port(request.port)
-        if holder is None:
-            return ()
-        return (_port_in_use(f"port {request.port} is held by pid {holder.pid}"),)
-
-    def _begin(self, request: LaunchRequest, script: EngineScript) -> MemoryEngine:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        ready_at = None if script.ready_after is None else now + script.ready_after
-        engine = MemoryEngine(
-            request, script, next(self._pids), self, loop, now, ready_at, held=script.unkillable
-        )
-        self.engines.append(engine)
-        self._by_port[request.port] = self._by_token[request.token] = engine
-        if self._files:
-            _write(request.pid_path, str(engine.pid), mode="w")
-        engine._proceed()  # noqa: SLF001 - the two classes are one thing
-        return engine
-
-
-def _port_in_use(message: str) -> Cause:
-    return Cause(FailureClass.PORT_IN_USE, Stage.LAUNCH, message)
-
-
-def _write(path: str, text: str, *, mode: str) -> None:
+def write_text(path: str, text: str, *, mode: str) -> None:
+    """Write to a real file, and make its folder if there is none."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, mode, encoding="utf-8") as file:
         file.write(text)

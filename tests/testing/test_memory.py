@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from importlib.metadata import EntryPoint
-from typing import TypeVar
 
 import pytest
 
 from pool_lifecycle import interfaces
-from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
+from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.interfaces import (
     Command,
@@ -36,14 +34,9 @@ from pool_lifecycle.testing.memory import (
 )
 from pool_lifecycle.testing.virtual_time import run, timed
 
-T = TypeVar("T")
-
 REQUEST = LaunchRequest("p", 1, "token-1", Command(("engine",)), "127.0.0.1", 20000, "/log", "/pid")
 TARGET = ProbeTarget("127.0.0.1", 20000)
 BROKEN = Cause(FailureClass.BAD_CONFIG, Stage.LAUNCH, "no such program", heals=False)
-
-TERMINATED = ExitStatus(signal=signal.SIGTERM)
-KILLED = ExitStatus(signal=signal.SIGKILL)
 
 
 # --- health ----------------------------------------------------------------------------------------

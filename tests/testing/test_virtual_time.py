@@ -153,8 +153,17 @@ def test_tasks_that_outlive_the_program_are_named_and_cancelled() -> None:
 def test_a_task_that_is_about_to_end_is_no_leak() -> None:
     """Cancelled without being awaited, it ends by itself before anybody looks."""
 
+    async def clean_up() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            for _ in range(10):
+                await asyncio.sleep(0)
+
     async def main() -> str:
-        asyncio.create_task(asyncio.sleep(60)).cancel()
+        task = asyncio.create_task(clean_up())
+        await virtual_time.settle()
+        task.cancel()
         return "fine"
 
     assert virtual_time.run(main()) == "fine"
@@ -278,17 +287,17 @@ def test_without_outside_a_foreign_thread_is_not_waited_for() -> None:
 def test_sockets_within_the_program_are_served_before_time_passes() -> None:
     """A descriptor that is ready comes before any timer."""
 
-    async def main() -> bytes:
+    async def main() -> tuple[bytes, float]:
         left, right = socket.socketpair()
         with left, right:
             left.setblocking(False)
-            alarm = asyncio.get_running_loop().call_later(0.001, right.close)
+            asyncio.get_running_loop().call_later(0.001, right.close)
+            receiving = asyncio.create_task(asyncio.get_running_loop().sock_recv(left, 10))
+            await virtual_time.settle()
             right.send(b"now")
-            received = await asyncio.get_running_loop().sock_recv(left, 10)
-            alarm.cancel()
-            return received
+            return await receiving, now()
 
-    assert virtual_time.run(main()) == b"now"
+    assert virtual_time.run(main()) == (b"now", 1000.0)
 
 
 def test_on_a_real_loop_the_helpers_say_what_is_wrong() -> None:
