@@ -296,7 +296,6 @@ class LeaseBook:
             return (), []
         due = [one for one in self.active() if one.expires_at is not None and one.expires_at <= now]
         expired, calls = self._end(due, LeaseState.EXPIRED)
-        self.next_expiry()
         if expired and self.on_reclaimed:
             calls.append(partial(self.on_reclaimed, expired))
         return expired, calls
@@ -305,6 +304,7 @@ class LeaseBook:
         ended = tuple(lease for lease in leases if self._active.pop(lease.token, None))
         for lease in ended:
             lease.state = state
+        self.next_expiry()  # before slots are handed over: a new lease may well be the next to expire
         return ended, self._settle(ended) if ended else []
 
     def _settle(self, ended: Iterable[Lease]) -> list[Call]:
