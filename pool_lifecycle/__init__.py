@@ -1,0 +1,60 @@
+"""The life of a model server as an explicit state machine, with pluggable drivers.
+
+    async with PoolManager(state_dir) as manager:
+        pool = await manager.add(PoolSpec("chat", EngineSpec("llama-server", profile="llama.cpp"), model=...))
+        await pool.start()
+        async with pool.lease("req-17") as lease:
+            ...                                   # lease.url, lease.generation
+        outcome = await pool.drain(deadline=5)
+
+`lifecycle` has the table that is the behaviour of a pool, `step` the pure function that runs it,
+`interfaces` what a driver is, `errors` everything that can go wrong, `testing` what makes tests of all this
+quick and certain.
+"""
+
+from importlib.metadata import version
+
+from pool_lifecycle.causes import Cause, ExitStatus, FailureClass
+from pool_lifecycle.errors import PoolLifecycleError
+from pool_lifecycle.events import Strategy
+from pool_lifecycle.lease import Lease
+from pool_lifecycle.lifecycle import LIFECYCLE, PoolEvent, PoolState
+from pool_lifecycle.manager import PoolManager
+from pool_lifecycle.plugins import Drivers, Interface
+from pool_lifecycle.pool import Pool
+from pool_lifecycle.records import DrainEnd, DrainOutcome
+from pool_lifecycle.restart.backoff import Backoff
+from pool_lifecycle.restart.circuit import Breaker
+from pool_lifecycle.snapshot import Snapshot
+from pool_lifecycle.spec import EngineSpec, HealthSpec, Limits, PoolSpec
+from pool_lifecycle.status import PoolStatus
+from pool_lifecycle.step import step
+
+__version__ = version("pool-lifecycle")
+
+__all__ = [
+    "LIFECYCLE",
+    "Backoff",
+    "Breaker",
+    "Cause",
+    "DrainEnd",
+    "DrainOutcome",
+    "Drivers",
+    "EngineSpec",
+    "ExitStatus",
+    "FailureClass",
+    "HealthSpec",
+    "Interface",
+    "Lease",
+    "Limits",
+    "Pool",
+    "PoolEvent",
+    "PoolLifecycleError",
+    "PoolManager",
+    "PoolSpec",
+    "PoolState",
+    "PoolStatus",
+    "Snapshot",
+    "Strategy",
+    "step",
+]

@@ -1,0 +1,247 @@
+"""The work that lasts as long as a state: stage, launch, drain, end, retire, back off.
+
+An activity begins when its state is entered and is cancelled when it is left. It returns exactly one outcome,
+which the pool turns into its next step. What it learns about processes on the way it tells as facts.
+Which state has which activity is said in the table; why an activity works on one model or the other it
+reads from the snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Protocol
+
+from pool_lifecycle.causes import Cause, FailureClass, Stage
+from pool_lifecycle.errors import DriverError
+from pool_lifecycle.events import (
+    Drained,
+    Due,
+    Event,
+    Failed,
+    Gone,
+    Healthy,
+    Outcome,
+    Progressed,
+    Staged,
+    Target,
+)
+from pool_lifecycle.host import Host
+from pool_lifecycle.interfaces import Engine, StageProgress
+from pool_lifecycle.launching import Launching
+from pool_lifecycle.leases import LeaseBook
+from pool_lifecycle.lifecycle import Activity
+from pool_lifecycle.snapshot import Instance, Snapshot
+from pool_lifecycle.spec import PoolSpec
+
+
+class Subject(Protocol):
+    """What an activity sees of its pool."""
+
+    spec: PoolSpec
+    host: Host
+    book: LeaseBook
+    engines: dict[str, Engine]
+    launching: Launching
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """As it is now."""
+
+    def tell(self, event: Event) -> None:
+        """Take a step."""
+
+    def see(self, observed: str) -> None:
+        """Note what was last seen of the work, for people and for the cause of a time-out."""
+
+
+Runner = Callable[[Subject, int], Awaitable[Outcome]]
+
+
+async def stage(pool: Subject, epoch: int) -> Outcome:
+    """Look whether the launch can work at all, then put the model in place."""
+    target = _target(pool.snapshot)
+    if not pool.snapshot.engines:  # else the port, for one, is rightly in use: by our own engine
+        pool.see("checking whether the engine can be launched")
+        causes = await pool.launching.preflight(target)
+        if causes:
+            return Failed(epoch=epoch, cause=causes[0])
+    if target.model is not None:
+        await _stage_model(pool, epoch, target)
+    return Staged(epoch)
+
+
+def _target(snapshot: Snapshot) -> Target:
+    return snapshot.target if snapshot.plan is None else snapshot.plan.target
+
+
+async def _stage_model(pool: Subject, epoch: int, target: Target) -> None:
+    def progress(news: StageProgress) -> None:
+        total = f" of {news.total}" if news.total is not None else ""
+        pool.see(f"staging: {news.done}{total} bytes")
+        pool.tell(Progressed(epoch))
+
+    reference = target.model or ""
+    pool.see(f"staging {reference}")
+    stager = pool.host.drivers.stager(pool.spec.stager)
+    await stager.resolve(reference=reference)
+    staged = await stager.stage(reference=reference, progress=progress)
+    pool.launching.place(target, staged)
+
+
+async def launch(pool: Subject, epoch: int) -> Outcome:
+    """Start the engine and wait until its own process tree answers that it is ready, or has ended."""
+    instance = pool.snapshot.newest
+    assert instance is not None  # made by the step that entered this state
+    engine = await pool.launching.launch(instance)
+    ready = asyncio.ensure_future(_until_ready(pool, epoch, instance, engine))
+    ended = asyncio.ensure_future(engine.wait())
+    try:
+        await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done() and not _known_to_have_ended(pool):
+            return ready.result()
+        status = await ended
+        return Failed(epoch=epoch, cause=pool.launching.verdict(instance, status, Stage.HEALTH))
+    finally:
+        await _cancelled(ready, ended)
+
+
+def _known_to_have_ended(pool: Subject) -> bool:
+    newest = pool.snapshot.newest
+    return newest is not None and newest.exit is not None
+
+
+async def _until_ready(pool: Subject, epoch: int, instance: Instance, engine: Engine) -> Outcome:
+    grew = asyncio.Event()
+    follower = asyncio.ensure_future(_follow_output(pool, epoch, engine, grew))
+    try:
+        await pool.launching.until_healthy(engine, grew, pool.see)
+    finally:
+        await _cancelled(follower)
+    impostor = await pool.launching.impostor(instance, engine)
+    if impostor is not None:
+        return Failed(epoch=epoch, cause=impostor)
+    await pool.launching.warm_up(engine, grew, pool.see)
+    await pool.launching.hand_off(instance, engine)
+    return Healthy(epoch)
+
+
+async def _follow_output(pool: Subject, epoch: int, engine: Engine, grew: asyncio.Event) -> None:
+    """Engine output is a reason to look again at once, and a sign of progress."""
+    written = 0
+    while True:
+        written = await engine.output(after=written)
+        grew.set()
+        snapshot = pool.snapshot
+        wanted = pool.host.loop.time() + pool.spec.limits.stall
+        if snapshot.epoch == epoch and snapshot.deadline is not None and snapshot.deadline < wanted:
+            pool.tell(Progressed(epoch))
+        await asyncio.sleep(FLOOD_GAP)
+
+
+FLOOD_GAP = 0.010
+"""Seconds between two looks at output that never stops."""
+
+
+async def drain(pool: Subject, epoch: int) -> Outcome:
+    """Wait for the last lease of the serving generation; end a spare meanwhile, if there is one."""
+    snapshot = pool.snapshot
+    for spare in snapshot.spares:
+        _begin_ending(pool, spare)
+    await _no_lease(pool, snapshot.serving or 0)
+    return Drained(epoch)
+
+
+async def _no_lease(pool: Subject, generation: int) -> None:
+    """Returns as soon as the last lease of the generation ended, on whichever thread that was."""
+    loop = pool.host.loop
+    empty = asyncio.Event()
+    forget = pool.book.when_empty(generation, partial(loop.call_soon_threadsafe, empty.set))
+    try:
+        await empty.wait()
+    finally:
+        forget()
+
+
+def _begin_ending(pool: Subject, instance: Instance) -> None:
+    engine = pool.engines.get(instance.token)
+    if engine is not None:
+        pool.launching.end_soon(engine, pool.spec.limits.stop_grace)
+
+
+async def end(pool: Subject, epoch: int) -> Outcome:
+    """End every engine and wait until nothing is left of any."""
+    await pool.launching.withdraw()
+    await asyncio.gather(*(_end_one(pool, one) for one in pool.snapshot.engines))
+    return Gone(epoch)
+
+
+async def _end_one(pool: Subject, instance: Instance) -> None:
+    await pool.launching.settled(instance)
+    engine = pool.engines.get(instance.token)
+    if engine is None:  # it never became a process
+        return
+    pool.see(f"ending generation {instance.generation}")
+    grace = pool.spec.limits.stop_grace
+    if instance.kill_at is not None:
+        grace = max(0.0, instance.kill_at - pool.host.loop.time())
+    await engine.stop(kill_after=grace)
+    pool.engines.pop(instance.token, None)
+
+
+async def retire(pool: Subject, epoch: int) -> Outcome:
+    """Let the spare's leases finish while there is time, then end it."""
+    for spare in pool.snapshot.spares:
+        patience = (spare.kill_at or 0.0) - pool.spec.limits.stop_grace - pool.host.loop.time()
+        try:
+            await asyncio.wait_for(_no_lease(pool, spare.generation), max(0.0, patience))
+        except TimeoutError:
+            pool.see(f"generation {spare.generation} still had leases at its deadline")
+        await _end_one(pool, spare)
+    return Gone(epoch)
+
+
+async def back_off(pool: Subject, epoch: int) -> Outcome:
+    """Wait until the next start may be tried."""
+    not_before = pool.snapshot.not_before or 0.0
+    await asyncio.sleep(max(0.0, not_before - pool.host.loop.time()))
+    return Due(epoch)
+
+
+async def _cancelled(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel what is not done, wait for it, and let no error of it be complained about later."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def failure(error: Exception, stage_: Stage) -> Cause:
+    """The cause of an exception that came out of an activity. Only a DriverError is as it should be."""
+    if isinstance(error, DriverError):
+        return error.cause
+    message = f"a driver raised {type(error).__name__}: {error}"
+    return Cause(FailureClass.UNKNOWN, stage_, message, remedy="report this to the driver's author")
+
+
+RUNNERS: dict[Activity, Runner] = {
+    Activity.STAGE: stage,
+    Activity.LAUNCH: launch,
+    Activity.DRAIN: drain,
+    Activity.END: end,
+    Activity.RETIRE: retire,
+    Activity.BACK_OFF: back_off,
+    Activity.LINGER: end,
+}
+"""Who does what. `WATCH` has no entry: an engine's end is watched from its launch on, whatever the state."""
+
+STAGE_OF: dict[Activity, Stage] = {
+    Activity.STAGE: Stage.STAGING,
+    Activity.LAUNCH: Stage.HEALTH,
+    Activity.DRAIN: Stage.DRAIN,
+    Activity.END: Stage.STOP,
+    Activity.RETIRE: Stage.STOP,
+    Activity.BACK_OFF: Stage.RUN,
+    Activity.LINGER: Stage.STOP,
+}
+"""Which part of an engine's life an activity's failure belongs to."""

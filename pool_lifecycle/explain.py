@@ -1,0 +1,137 @@
+"""A pool's state in a few sentences: why it is so, what blocks it, what comes next, what would help. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from pool_lifecycle.breaker import BreakerState
+from pool_lifecycle.leases import LeaseBook
+from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
+from pool_lifecycle.snapshot import Intent, Snapshot
+
+BLOCKERS_SHOWN = 3
+"""How many lease holders are named before the rest is only counted."""
+
+S = PoolState
+
+
+def explain(snapshot: Snapshot, book: LeaseBook, now: float, observed: str = "") -> str:
+    """`observed` is what was last seen of the work under way."""
+    return " ".join(_sentences(snapshot, book, now, observed))
+
+
+def _sentences(snapshot: Snapshot, book: LeaseBook, now: float, observed: str) -> Iterator[str]:
+    lasted = seconds(now - snapshot.since)
+    yield f"Pool {snapshot.pool_id!r} has been {snapshot.state} for {lasted}: {_WHAT[snapshot.state]}."
+    if observed:
+        yield f"Last seen: {observed}."
+    if snapshot.cause is not None:
+        yield f"Last failure: {snapshot.cause}."
+    yield from _leases(snapshot, book, now)
+    yield from _next(snapshot, now)
+    helps = _HELPS.get(snapshot.state)
+    if helps is not None and (sentence := helps(snapshot, now)):
+        yield sentence
+
+
+def _leases(snapshot: Snapshot, book: LeaseBook, now: float) -> Iterator[str]:
+    if not LIFECYCLE.states[snapshot.state].live:
+        return
+    held = book.blockers(now)
+    if snapshot.state in (S.DRAINING, S.RELOADING_DRAINING) and held:
+        named = ", ".join(f"{one.holder} ({seconds(one.age)})" for one in held[:BLOCKERS_SHOWN])
+        more = f" and {len(held) - BLOCKERS_SHOWN} more" if len(held) > BLOCKERS_SHOWN else ""
+        yield f"It waits for {plural(len(held), 'lease')}: {named}{more}."
+    else:
+        yield f"{len(held)} of {plural(book.slots, 'slot')} taken."
+
+
+def _next(snapshot: Snapshot, now: float) -> Iterator[str]:
+    if snapshot.not_before is not None:
+        yield f"The next attempt is in {seconds(max(0.0, snapshot.not_before - now))}."
+    elif snapshot.deadline is not None:
+        then = _DEADLINES[str(LIFECYCLE.states[snapshot.state].on_deadline)]
+        yield f"If that is not over in {seconds(max(0.0, snapshot.deadline - now))}, {then}."
+    for circuit in snapshot.circuits:
+        if circuit.state is BreakerState.OPEN and circuit.until is not None:
+            wait = seconds(max(0.0, circuit.until - now))
+            yield f"Circuit {circuit.name!r} is open; it allows one trial in {wait}."
+        elif circuit.state in (BreakerState.TRIAL, BreakerState.HALF_OPEN):
+            yield f"Circuit {circuit.name!r} is half-open: one trial decides."
+    if snapshot.intent is not Intent.RUN and snapshot.state not in (S.STOPPED, S.DRAINING, S.STOPPING):
+        yield "It is to stop."
+
+
+_WHAT: dict[PoolState, str] = {
+    S.STOPPED: "nothing runs",
+    S.STAGING: "the launch is being checked and the model put in place",
+    S.STARTING: "the engine was launched and is not healthy yet",
+    S.READY: "the engine serves",
+    S.DRAINING: "no new leases; those in flight may finish",
+    S.STOPPING: "the engine is being ended, until its tree is empty and its port free",
+    S.RECOVERING: "the engine failed, and what is left of it is being cleared up",
+    S.BACKING_OFF: "it waits its turn to start again",
+    S.FAILED: "it does not start again by itself for now",
+    S.STUCK: "something of the engine cannot be killed",
+    S.STAGING_AHEAD: "the engine serves while the new model is put in place",
+    S.RELOADING_DRAINING: "the model is being changed; leases in flight may finish",
+    S.RELOADING_STAGING: "the model is being changed; the new one is being put in place",
+    S.RELOADING_STOPPING: "the model is being changed; the old engine is being ended",
+    S.RELOADING_STARTING: "the model is being changed; the new engine is not healthy yet",
+    S.RELOADING_UNDOING: "the new model failed; its engine is being ended",
+    S.RELOADING_RESTORING: "the new model failed; the old one is on its way back",
+    S.SURGING_STAGING: "the engine serves while the new model is put in place",
+    S.SURGING_STARTING: "the engine serves while the new one starts beside it",
+    S.RETIRING: "the engine serves; the other one may finish and is then ended",
+}
+
+_DEADLINES: dict[str, str] = {
+    "failed": "it counts as failed",
+    "deadline": "the leases left are cut off, or, in a change of model, the old one goes on",
+    "stuck": "it counts as stuck",
+    "due": "the start is tried anyway",
+}
+
+
+def _help_stopped(_snapshot: Snapshot, _now: float) -> str:
+    return "Start it to use it."
+
+
+def _help_failed(snapshot: Snapshot, _now: float) -> str:
+    if snapshot.cause is not None and not snapshot.cause.heals:
+        return f"Trying again cannot help by itself. {sentence(snapshot.cause.remedy)} Then start it."
+    return "Reset its circuit to start at once."
+
+
+def _help_failure(snapshot: Snapshot, _now: float) -> str:
+    return sentence(snapshot.cause.remedy) if snapshot.cause else ""
+
+
+_HELPS: dict[PoolState, Callable[[Snapshot, float], str]] = {
+    S.STOPPED: _help_stopped,
+    S.FAILED: _help_failed,
+    S.BACKING_OFF: _help_failure,
+}
+
+
+def sentence(text: str) -> str:
+    """With a capital letter and a full stop; nothing stays nothing."""
+    return f"{text[0].upper()}{text[1:].rstrip('.')}." if text else ""
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 lease`, `2 leases`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def seconds(value: float) -> str:
+    """A duration as people say it: `12 ms`, `3.4 s`, `2 min 5 s`, `3 h 20 min`."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

@@ -1,0 +1,44 @@
+"""What the pools of one manager share: the loop, the drivers, the paths, and where news goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from random import Random
+
+from attrs import define, field
+
+from pool_lifecycle.plugins import Drivers
+from pool_lifecycle.records import Observer, Record
+from pool_lifecycle.registry import Registry
+from pool_lifecycle.statedir import StateDir
+from pool_lifecycle.store import Store
+
+_log = logging.getLogger(__name__)
+
+
+@define(eq=False)
+class Host:
+    """Handed to every pool. `random` is the one source of chance, `wall` the one wall clock (seconds)."""
+
+    loop: asyncio.AbstractEventLoop
+    drivers: Drivers
+    paths: StateDir
+    store: Store
+    registry: Registry
+    random: Random
+    wall: Callable[[], float]
+    observers: list[Observer] = field(factory=list)
+
+    def chance(self) -> float:
+        """A number in [-1, 1]."""
+        return self.random.uniform(-1.0, 1.0)
+
+    def observe(self, record: Record) -> None:
+        """Tell every observer. One that raises is logged and disturbs nobody."""
+        for observer in self.observers:
+            try:
+                observer(record)
+            except Exception:  # noqa: BLE001 - an observer is a guest
+                _log.exception("observer %r raised at %r", observer, record)

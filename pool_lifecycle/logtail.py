@@ -1,0 +1,52 @@
+"""The last words of an engine: the end of what this launch wrote to its log file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from pool_lifecycle.interfaces import Pattern
+
+WINDOW = 16 * 1024
+"""How much of the end is looked at, in bytes: a bound on work, whatever an engine writes."""
+
+LINE = 300
+"""How much of one line is shown, in characters."""
+
+
+def size(path: str) -> int:
+    """How long the file is now, in bytes; 0 when there is none."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def last_lines(path: str, *, since: int) -> tuple[str, ...]:
+    """The non-empty lines at the end of the file, at most `WINDOW` bytes, none from before byte `since`.
+
+    Control characters are replaced: a log is hostile text. A file that cannot be read has no lines.
+    """
+    try:
+        with open(path, "rb") as log:
+            end = log.seek(0, os.SEEK_END)
+            log.seek(max(since, end - WINDOW))
+            raw = log.read(WINDOW)
+    except OSError:
+        return ()
+    lines = raw.decode("utf-8", "replace").splitlines()
+    return tuple(clean for line in lines if (clean := _printable(line)))
+
+
+def _printable(line: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in line[:LINE]).strip()
+
+
+def recognise(lines: Iterable[str], patterns: Iterable[Pattern]) -> tuple[Pattern, str] | None:
+    """The first pattern, in their order, that some line contains, and the last line that does."""
+    kept = tuple(lines)
+    for pattern in patterns:
+        for line in reversed(kept):
+            if pattern.text in line:
+                return pattern, line
+    return None

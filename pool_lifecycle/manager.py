@@ -1,0 +1,188 @@
+"""The manager: the pools of one host, under one state directory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from random import Random
+from types import TracebackType
+
+from pool_lifecycle.changes import Change, Changes
+from pool_lifecycle.errors import ManagerClosed, PoolExists, PoolLifecycleError, PoolNotFound
+from pool_lifecycle.host import Host
+from pool_lifecycle.lifecycle import PoolState
+from pool_lifecycle.logs import log_record
+from pool_lifecycle.plugins import Drivers
+from pool_lifecycle.pool import Pool
+from pool_lifecycle.records import Observer
+from pool_lifecycle.registry import Registry
+from pool_lifecycle.spec import PoolSpec
+from pool_lifecycle.statedir import Lock, StateDir
+from pool_lifecycle.status import PoolStatus
+from pool_lifecycle.store import MemoryStore, Store
+
+
+class PoolManager:
+    """Holds many pools. Use it as `async with PoolManager(state_dir) as manager:`.
+
+    Entering takes the state directory's lock (StateDirError when another manager has it); leaving stops every
+    pool and gives the lock back, also when the block was cancelled or interrupted. `drivers` finds drivers by
+    name; `observers` are told every record; `seed` fixes the jitter; `wall` is the wall clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        state_dir: str | os.PathLike[str],
+        *,
+        drivers: Drivers | None = None,
+        observers: Iterable[Observer] = (),
+        store: Store | None = None,
+        seed: int | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.paths = StateDir(state_dir)
+        self.changes = Changes()
+        self.registry = Registry(lambda: int(wall() * 1000), self.changes)
+        self._drivers = drivers or Drivers()
+        self._observers = [log_record, *observers]
+        self._store = store or MemoryStore()
+        self._random = Random(seed)  # noqa: S311 - jitter is no secret
+        self._wall = wall
+        self._host: Host | None = None
+        self._lock: Lock | None = None
+        self._pools: dict[str, Pool] = {}
+
+    async def __aenter__(self) -> PoolManager:
+        self.paths.make()
+        self._lock = self.paths.lock()
+        self._host = Host(
+            loop=asyncio.get_running_loop(),
+            drivers=self._drivers,
+            paths=self.paths,
+            store=self._store,
+            registry=self.registry,
+            random=self._random,
+            wall=self._wall,
+            observers=self._observers,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # --- pools -----------------------------------------------------------------------------------------
+
+    async def add(self, spec: PoolSpec) -> Pool:
+        """A new pool, stopped. Raises PoolExists, and ConfigError when it names a driver there is not."""
+        host = self._opened()
+        if spec.pool_id in self._pools:
+            raise PoolExists(spec.pool_id)
+        _know_drivers(host.drivers, spec)
+        pool = Pool(spec, host, lineage=secrets.token_hex(8))
+        self._pools[spec.pool_id] = pool
+        self.registry.update(
+            spec.pool_id, device_mask=spec.device_mask, slots_total=spec.slots, slots_free=spec.slots
+        )
+        self.registry.count_from(spec.pool_id, pool.book)
+        return pool
+
+    async def remove(self, pool_id: str) -> None:
+        """Forget a stopped pool. Raises PoolNotFound, and PoolLifecycleError while it is not stopped."""
+        pool = self[pool_id]
+        if pool.state is not PoolState.STOPPED:
+            raise PoolLifecycleError(
+                "can only be removed when stopped", pool_id=pool_id, state=pool.state, remedy="stop it first"
+            )
+        del self._pools[pool_id]
+        await pool.close()
+        self._store.forget(pool_id)
+        self.registry.deregister(pool_id)
+
+    def __getitem__(self, pool_id: str) -> Pool:
+        try:
+            return self._pools[pool_id]
+        except KeyError:
+            raise PoolNotFound(pool_id, self._pools) from None
+
+    def __contains__(self, pool_id: object) -> bool:
+        return pool_id in self._pools
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(tuple(self._pools.values()))
+
+    def __len__(self) -> int:
+        return len(self._pools)
+
+    def status(self) -> tuple[PoolStatus, ...]:
+        """Every pool's status, by pool id."""
+        return tuple(self._pools[name].status() for name in sorted(self._pools))
+
+    def events(self, after: int | None = None) -> AsyncIterator[Change]:
+        """The changes of the registry as they come, after number `after` (None: from now on).
+
+        Iterating raises EventsLost when changes after that number are no longer all kept. It ends when the
+        manager closes.
+        """
+        return self.changes.follow(after)
+
+    # --- the end ---------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Stop every pool, let go of everything, give the lock back. Called again, it does nothing.
+
+        Cancelled while it stops the pools, it kills what is left at once, and then lets the cancellation go
+        on: nothing is left running in any case but what cannot be killed.
+        """
+        if self._host is None:
+            return
+        interrupted = await self._stop_all()
+        self._host = None
+        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
+        self.changes.close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+        if interrupted is not None:
+            raise interrupted
+
+    async def _stop_all(self) -> asyncio.CancelledError | None:
+        """Stop every pool in parallel; a cancellation on the way becomes haste, and is returned."""
+        interrupted: asyncio.CancelledError | None = None
+        stopping = asyncio.ensure_future(self._halt_all(None))
+        while not stopping.done():
+            try:
+                await asyncio.shield(stopping)
+            except asyncio.CancelledError as error:
+                interrupted = error
+                asyncio.ensure_future(self._halt_all(0.0)).add_done_callback(_heard)
+        return interrupted
+
+    async def _halt_all(self, grace: float | None) -> None:
+        await asyncio.gather(
+            *(pool.halt(grace=grace) for pool in self._pools.values()), return_exceptions=True
+        )
+
+    def _opened(self) -> Host:
+        if self._host is None:
+            raise ManagerClosed(
+                "the manager is not open", remedy="use it within `async with PoolManager(...) as manager:`"
+            )
+        return self._host
+
+
+def _heard(task: asyncio.Future[None]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+def _know_drivers(drivers: Drivers, spec: PoolSpec) -> None:
+    """Raise ConfigError now rather than at the first start."""
+    drivers.launcher(spec.launcher)
+    drivers.stager(spec.stager)
+    drivers.health_probe(spec.health.probe)
+    drivers.profile(spec.engine.profile)

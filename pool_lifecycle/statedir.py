@@ -1,0 +1,97 @@
+"""The state directory: where things are in it, and the lock that keeps a second manager out."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from attrs import field, frozen
+
+from pool_lifecycle.errors import StateDirError
+
+PRIVATE = 0o700
+
+
+def _absolute(given: str | os.PathLike[str]) -> Path:
+    return Path(given).absolute()
+
+
+@frozen
+class StateDir:
+    """The paths of one manager's files. Names in it are pool ids, which are safe as file names."""
+
+    root: Path = field(converter=_absolute)
+
+    def log(self, pool_id: str) -> str:
+        """The engine's output, appended to by every launch."""
+        return str(self.root / "logs" / f"{pool_id}.log")
+
+    def pid(self, pool_id: str) -> str:
+        """The engine's pid, for people and scripts."""
+        return str(self.root / "run" / f"{pool_id}.pid")
+
+    def handoff(self, pool_id: str) -> str:
+        """The handoff document of a ready pool."""
+        return str(self.root / "engines" / f"{pool_id}.json")
+
+    def make(self) -> None:
+        """Make the folders, readable by nobody else. Raises StateDirError when that cannot be done."""
+        try:
+            for folder in (self.root, self.root / "logs", self.root / "run", self.root / "engines"):
+                folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        except OSError as error:
+            what = f"state directory {str(self.root)!r} cannot be made: {error.strerror}"
+            raise StateDirError(what, remedy="name a folder that can be written") from error
+
+    def lock(self) -> Lock:
+        """Take the lock. Raises StateDirError naming the pid of the manager that has it."""
+        return Lock.take(self.root / "lock")
+
+
+@frozen
+class Lock:
+    """A held lock. It ends with `release`, or with this process; no engine inherits it."""
+
+    path: Path
+    descriptor: int
+
+    @classmethod
+    def take(cls, path: Path) -> Lock:
+        """Lock the file and write our pid into it, for whoever is kept out."""
+        while True:
+            descriptor = cls._open(path)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
+                os.close(descriptor)
+                raise StateDirError(
+                    f"state directory {str(path.parent)!r} is in use by another manager (pid {holder})",
+                    remedy="stop that one, or use another folder",
+                ) from None
+            if cls._is_current(path, descriptor):
+                os.truncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                return cls(path, descriptor)
+            os.close(descriptor)  # somebody removed the file between our opening and our locking it
+
+    def release(self) -> None:
+        """Give the lock back and remove its file, which is still ours to remove."""
+        self.path.unlink(missing_ok=True)
+        os.close(self.descriptor)
+
+    @staticmethod
+    def _open(path: Path) -> int:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            what = f"lock file {str(path)!r} cannot be opened: {error.strerror}"
+            raise StateDirError(what, remedy="name a folder that can be written") from error
+
+    @staticmethod
+    def _is_current(path: Path, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(path.stat(), os.fstat(descriptor))
+        except FileNotFoundError:
+            return False

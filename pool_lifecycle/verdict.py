@@ -1,0 +1,46 @@
+"""Why an engine ended, from what is known about it. Pure.
+
+The conclusion rests on the exit status and, where the profile knows the engine's own words, on the last lines
+of this launch's log.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
+from pool_lifecycle.interfaces import Pattern
+from pool_lifecycle.logtail import recognise
+
+
+def ending(
+    status: ExitStatus, *, stage: Stage, lived: float, lines: tuple[str, ...], patterns: tuple[Pattern, ...]
+) -> Cause:
+    """The cause of an ending nobody asked for, `lived` seconds after the launch, in the given stage."""
+    said = f"; its last line: {lines[-1]!r}" if lines else ""
+    cause = Cause(
+        _kind(status),
+        stage,
+        f"the engine ended after {lived:.2f} s ({status}){said}",
+        exit=status,
+        evidence=(str(status), *lines[-1:]),
+        remedy="look at the engine's log",
+    )
+    known = recognise(lines, patterns)
+    if known is None:
+        return cause
+    pattern, line = known
+    return evolve(
+        cause,
+        kind=pattern.kind,
+        heals=pattern.heals,
+        remedy=pattern.remedy or cause.remedy,
+        message=f"the engine ended after {lived:.2f} s ({status}); it said: {line!r}",
+        evidence=(str(status), line),
+    )
+
+
+def _kind(status: ExitStatus) -> FailureClass:
+    if not status.known:
+        return FailureClass.UNKNOWN
+    return FailureClass.EXIT if status.signal is None else FailureClass.SIGNAL
