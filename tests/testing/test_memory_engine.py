@@ -252,6 +252,17 @@ def test_waiting_and_stopping_again_and_again_piles_nothing_up() -> None:
     with_engine(EngineScript(term_takes=50.0, exits_after=70.0, output=((9.0, 9),)), use)
 
 
+def test_an_ended_engine_leaves_no_timer() -> None:
+    """Nothing of it keeps time going."""
+
+    async def use(engine: MemoryEngine) -> None:
+        engine.crash()
+        loop = asyncio.get_running_loop()
+        assert all(timer.cancelled() for timer in loop._scheduled)  # type: ignore[attr-defined]
+
+    with_engine(EngineScript(exits_after=60.0), use)
+
+
 def test_what_an_engine_says_is_in_its_log(tmp_path: Path) -> None:
     """A real file, for whoever reads logs, and counted as output; the dead say nothing."""
     log = tmp_path / "logs" / "p.log"
