@@ -26,7 +26,8 @@ from pool_lifecycle.records import (
 )
 
 LOGGER = logging.getLogger("pool_lifecycle")
-"""Where every record goes."""
+"""Where every record goes. Silent until the program configures logging, as libraries should be."""
+LOGGER.addHandler(logging.NullHandler())
 
 Entry = tuple[int, str, dict[str, Any]]
 """Level, sentence, fields."""
