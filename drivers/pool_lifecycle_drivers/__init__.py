@@ -1,0 +1,1 @@
+"""The concrete drivers of pool-lifecycle: processes, health probes, model files, engine profiles."""

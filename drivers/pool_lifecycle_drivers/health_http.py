@@ -1,0 +1,62 @@
+"""A health probe over HTTP: a GET that is answered with 200 counts as healthy."""
+
+from __future__ import annotations
+
+import asyncio
+from types import ModuleType
+
+from pool_lifecycle.causes import Cause, FailureClass, Stage
+from pool_lifecycle.errors import DriverError
+from pool_lifecycle.interfaces import Health, ProbeTarget
+from pool_lifecycle_drivers.connecting import bad_target, no_connection
+
+NAME = "http"
+
+LINGER = 0.05
+"""Seconds the body is waited for after the headers have decided. Hanging up at once would decide the same,
+but many servers write a line to their log about a client that leaves in the middle of an answer."""
+
+
+class HttpProbe:
+    """Sends `GET path` and judges by the status line and the headers.
+
+    Any HTTP/1.0 or HTTP/1.1 answer with status 200 is healthy once its headers are complete; the body is
+    not looked at. Redirects are not followed, proxies of the environment are not used, and the connection
+    is closed after each probe. One deadline covers all, from the connection to the last byte.
+    """
+
+    async def check(self, *, target: ProbeTarget, timeout: float) -> Health:  # noqa: ASYNC109 - see the protocol
+        """Ask once. Whatever comes back, or does not, is a value.
+
+        Raises DriverError if h11 is not installed, if address or path is nonsense, or if this host has no
+        means left to connect.
+        """
+        http = _http()
+        loop = asyncio.get_running_loop()
+        try:
+            exchange = http.Exchange(target, loop)
+        except ValueError as error:
+            raise DriverError(NAME, bad_target(str(error))) from error
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                await loop.create_connection(lambda: exchange, target.host, target.port)
+                health: Health = await exchange.health
+            await exchange.rest(min(LINGER, (limit.when() or 0.0) - loop.time()))
+        except (OSError, ValueError, OverflowError) as error:
+            return no_connection(NAME, error, timeout)
+        finally:
+            exchange.hang_up()
+        return health
+
+
+def _http() -> ModuleType:
+    """The part that needs h11. It is an extra, so its absence has to be told in words."""
+    try:
+        from pool_lifecycle_drivers import http_exchange  # noqa: PLC0415
+    except ImportError as error:
+        remedy = "pip install 'pool-lifecycle[http]', or use the health probe 'tcp' or 'command'"
+        cause = Cause(
+            FailureClass.BAD_CONFIG, Stage.HEALTH, "h11 is not installed", heals=False, remedy=remedy
+        )
+        raise DriverError(NAME, cause) from error
+    return http_exchange

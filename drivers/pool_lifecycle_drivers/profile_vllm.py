@@ -1,0 +1,93 @@
+"""vLLM's OpenAI-compatible server."""
+
+from __future__ import annotations
+
+from pool_lifecycle.causes import Cause, FailureClass, Stage
+from pool_lifecycle.errors import DriverError
+from pool_lifecycle.interfaces import Command, CommandContext, ExitZero, Pattern
+from pool_lifecycle_drivers.log_patterns import DEVICE_PATTERNS, FREE_MEMORY, PORT_PATTERNS
+
+NAME = "vllm"
+
+EVEN = 0.01
+"""How far a share may be from an even one. Written as two decimals, a third is 0.33 or 0.34."""
+
+BAD_FLAG = "correct the engine's arguments; `vllm serve --help=all` lists what this version knows"
+BAD_MODEL = "look at the model's path or name: it needs its config.json and weights of a supported kind"
+
+OWN_PATTERNS = (
+    Pattern(
+        "is less than desired GPU memory utilization",
+        FailureClass.DEVICE_OUT_OF_MEMORY,
+        remedy="free memory on the device, or lower --gpu-memory-utilization",
+    ),
+    Pattern(
+        "No available memory for the cache blocks", FailureClass.DEVICE_OUT_OF_MEMORY, remedy=FREE_MEMORY
+    ),
+    Pattern("error: unrecognized arguments:", FailureClass.BAD_CONFIG, heals=False, remedy=BAD_FLAG),
+    Pattern("error: argument --", FailureClass.BAD_CONFIG, heals=False, remedy=BAD_FLAG),
+    Pattern(
+        "is not a local folder and is not a valid model identifier",
+        FailureClass.BAD_CONFIG,
+        heals=False,
+        remedy=BAD_MODEL,
+    ),
+    Pattern(
+        "Invalid repository ID or local directory specified",
+        FailureClass.BAD_CONFIG,
+        heals=False,
+        remedy=BAD_MODEL,
+    ),
+    Pattern("EngineDeadError", FailureClass.EXIT, remedy="read the engine core's lines before it in the log"),
+    Pattern(
+        "Engine core initialization failed",
+        FailureClass.EXIT,
+        remedy="read the engine core's lines before it in the log",
+    ),
+)
+"""The server's own words. The last two only say that the core is dead: why stands in earlier lines."""
+
+
+class VllmProfile:
+    """`vllm serve MODEL --host H --port P --max-num-seqs SLOTS ARGS…`.
+
+    The declared arguments come last, and of a flag given twice the server takes the last. Without a model
+    there is none on the command line, and the arguments must name one.
+
+    Exit code 0 is a crash: when the engine core dies, the API server in front of it shuts down in good
+    order and exits 0.
+    """
+
+    name = NAME
+    health_path = "/health"
+    exit_zero = ExitZero.CRASH
+    patterns = DEVICE_PATTERNS + OWN_PATTERNS + PORT_PATTERNS
+
+    def command(self, *, context: CommandContext) -> Command:
+        """The server's command line; nothing is added to the environment."""
+        model = () if context.model_path is None else (context.model_path,)
+        flags = ("--host", context.host, "--port", str(context.port), "--max-num-seqs", str(context.slots))
+        return Command((context.binary, "serve", *model, *flags, *context.args))
+
+    def split_flags(self, *, ratios: tuple[float, ...]) -> tuple[str, ...]:
+        """`--tensor-parallel-size` with the number of devices.
+
+        Raises DriverError for uneven shares: vLLM gives each device the same, so the plan would not hold.
+        """
+        devices = len(ratios)
+        if devices <= 1:
+            return ()
+        if any(abs(ratio - 1 / devices) > EVEN for ratio in ratios):
+            raise DriverError(NAME, _uneven(ratios))
+        return ("--tensor-parallel-size", str(devices))
+
+
+def _uneven(ratios: tuple[float, ...]) -> Cause:
+    shares = ", ".join(f"{ratio:g}" for ratio in ratios)
+    return Cause(
+        FailureClass.BAD_CONFIG,
+        Stage.PREFLIGHT,
+        f"vLLM cannot split a model unevenly ({shares})",
+        heals=False,
+        remedy="give every device the same share, or use devices of one size",
+    )

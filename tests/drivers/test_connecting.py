@@ -1,0 +1,47 @@
+"""What a connection that was not made says: about the engine, or about this host."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import pytest
+
+from pool_lifecycle.causes import FailureClass, Stage
+from pool_lifecycle.errors import DriverError
+from pool_lifecycle.interfaces import Health
+from pool_lifecycle_drivers.connecting import no_connection
+
+
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"), "connection refused"),
+        (OSError(errno.EHOSTUNREACH, "x"), "no route to host"),
+        (TimeoutError(), "no answer within 2.5 s"),
+        (TimeoutError(errno.ETIMEDOUT, "x"), "no answer within 2.5 s"),
+        (socket.gaierror(socket.EAI_NONAME, "x"), "host name not found"),
+        (OSError("Multiple exceptions: [Errno 111], [Errno 101]"), "no connection"),
+    ],
+)
+def test_an_unreachable_engine_is_a_value(error: Exception, detail: str) -> None:
+    """What the engine or the way to it is to blame for is an unhealthy answer."""
+    assert no_connection("tcp", error, 2.5) == Health(ok=False, detail=detail)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EADDRNOTAVAIL])
+def test_our_own_trouble_is_an_error_that_heals(number: int) -> None:
+    """A host out of descriptors, memory or local ports does not take engines for dead."""
+    with pytest.raises(DriverError) as caught:
+        no_connection("tcp", OSError(number, "x"), 1)
+    assert caught.value.cause.heals
+    assert caught.value.cause.stage is Stage.HEALTH
+
+
+@pytest.mark.parametrize("error", [OverflowError("port must be 0-65535"), ValueError("embedded null byte")])
+def test_a_nonsense_address_does_not_heal(error: Exception) -> None:
+    """An address that cannot be one is a mistake in the configuration."""
+    with pytest.raises(DriverError) as caught:
+        no_connection("tcp", error, 1)
+    assert caught.value.cause.kind is FailureClass.BAD_CONFIG
+    assert not caught.value.cause.heals

@@ -1,0 +1,104 @@
+"""The profile of llama.cpp's server. The log lines are what version b10434 really printed."""
+
+from __future__ import annotations
+
+import pytest
+
+from pool_lifecycle.causes import FailureClass
+from pool_lifecycle.interfaces import Command, CommandContext, ExitZero
+from pool_lifecycle.testing.check_engine_profile import check_engine_profile
+from pool_lifecycle_drivers.profile_llamacpp import LlamaCppProfile
+
+BAD_MAGIC = """\
+gguf_init_from_reader: invalid magic characters: 'garb', expected 'GGUF'
+llama_model_load: error loading model: llama_model_loader: failed to load model from bad.gguf
+srv    load_model: failed to load model, 'bad.gguf'
+"""
+TRUNCATED = """\
+tensor 'blk.1.ffn_up.weight' data is not within the file bounds, model is corrupted or incomplete
+srv    load_model: failed to load model, 't.gguf'
+"""
+NO_MEMORY = """\
+allocating 590.07 MiB on device 0: cudaMalloc failed: out of memory
+llama_model_load: error loading model: unable to allocate CUDA0 buffer
+srv    load_model: failed to load model, 'm.gguf'
+"""
+
+
+def test_the_command_line() -> None:
+    """Address, slots and model in the server's own flags; the declared arguments come last and so win."""
+    context = CommandContext(
+        "llama-server", ("--ctx-size", "512"), "::1", 8080, slots=4, model_path="/m/a b.gguf"
+    )
+    assert LlamaCppProfile().command(context=context) == Command(
+        (
+            "llama-server",
+            "--host",
+            "::1",
+            "--port",
+            "8080",
+            "--parallel",
+            "4",
+            "--model",
+            "/m/a b.gguf",
+            "--ctx-size",
+            "512",
+        )
+    )
+
+
+def test_without_a_model_there_is_no_model_flag() -> None:
+    """The arguments may name a model in another way."""
+    context = CommandContext("llama-server", ("--hf-repo", "a/b"), "127.0.0.1", 1, slots=1)
+    assert "--model" not in LlamaCppProfile().command(context=context).argv
+
+
+@pytest.mark.parametrize(
+    ("log", "kind", "heals"),
+    [
+        ("error: invalid argument: --no-such-flag", FailureClass.BAD_CONFIG, False),
+        ('error while handling argument "--port": stoi', FailureClass.BAD_CONFIG, False),
+        (
+            "couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 18998",
+            FailureClass.PORT_IN_USE,
+            True,
+        ),
+        (
+            "gguf_init_from_file: failed to open GGUF file '/n.gguf' (No such file)",
+            FailureClass.BAD_CONFIG,
+            False,
+        ),
+        ("gguf_init_from_reader: failed to read magic", FailureClass.BAD_CONFIG, False),
+        ("gguf_init_from_reader: failed to read key-value pairs", FailureClass.BAD_CONFIG, False),
+        ("error loading model: unknown model architecture: 'new'", FailureClass.BAD_CONFIG, False),
+        ("srv    load_model: failed to load model, 'm.gguf'", FailureClass.BAD_CONFIG, True),
+        (BAD_MAGIC, FailureClass.BAD_CONFIG, False),
+        (TRUNCATED, FailureClass.BAD_CONFIG, False),
+        (NO_MEMORY, FailureClass.DEVICE_OUT_OF_MEMORY, True),
+        ("CUDA error: an illegal memory access was encountered", FailureClass.CUDA, True),
+    ],
+)
+def test_the_first_pattern_in_a_log_tells_the_reason(log: str, kind: FailureClass, heals: bool) -> None:
+    """Want of memory comes before the failed load it leads to, a damaged model before the general words."""
+    found = next(pattern for pattern in LlamaCppProfile().patterns if pattern.text in log)
+    assert (found.kind, found.heals) == (kind, heals)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "flags"),
+    [((), ()), ((1.0,), ()), ((0.75, 0.25), ("--tensor-split", "0.75,0.25")), ((1 / 3,) * 3, None)],
+)
+def test_split_flags(ratios: tuple[float, ...], flags: tuple[str, ...] | None) -> None:
+    """B-HETERO: one share per device, in the server's own notation; none for a single device."""
+    expected = ("--tensor-split", "0.333333,0.333333,0.333333") if flags is None else flags
+    assert LlamaCppProfile().split_flags(ratios=ratios) == expected
+
+
+def test_exit_code_0_is_a_crash() -> None:
+    """A server has no reason to end by itself."""
+    assert LlamaCppProfile().exit_zero is ExitZero.CRASH
+
+
+def test_it_keeps_the_promises_of_an_engine_profile() -> None:
+    """The public conformance check."""
+    check_engine_profile(LlamaCppProfile)

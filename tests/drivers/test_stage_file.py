@@ -1,0 +1,192 @@
+"""The stager for models that are already on this host."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pool_lifecycle.causes import FailureClass, Stage
+from pool_lifecycle.errors import DriverError
+from pool_lifecycle.interfaces import ModelInfo, StagedModel, StageProgress
+from pool_lifecycle.testing.check_model_stager import check_model_stager
+from pool_lifecycle_drivers.stage_file import FileStager
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "a model {port}%20.gguf"
+    path.write_bytes(b"GGUF" + b"x" * 96)
+    return path
+
+
+def stage(reference: str, seen: list[StageProgress] | None = None) -> Coroutine[Any, Any, StagedModel]:
+    reports: list[StageProgress] = [] if seen is None else seen
+    return FileStager().stage(reference=reference, progress=reports.append)
+
+
+def refusal(run_real: Run, reference: str) -> DriverError:
+    """The error of a reference, which is the same for resolving and for staging."""
+    errors = []
+    for call in (FileStager().resolve(reference=reference), stage(reference)):
+        with pytest.raises(DriverError) as caught:
+            run_real(call)
+        errors.append(caught.value)
+    assert errors[0].cause == errors[1].cause
+    assert errors[0].cause.stage is Stage.STAGING
+    assert errors[0].cause.kind is FailureClass.STAGING
+    return errors[0]
+
+
+@pytest.mark.parametrize("form", ["{}", "file:{}", "file://{}"])
+def test_a_path_may_be_written_in_three_ways(run_real: Run, model: Path, form: str) -> None:
+    """Plain, with file:, and as a file:// URL; the path itself is taken literally."""
+    reference = form.format(model)
+    assert run_real(stage(reference)) == StagedModel(reference, str(model), 100)
+    assert run_real(FileStager().resolve(reference=reference)) == ModelInfo(reference, model.name, 100)
+
+
+@pytest.mark.parametrize("form", ["{}", "file:{}"])
+def test_a_relative_path_is_relative_to_the_current_folder(
+    run_real: Run, model: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine gets an absolute path, so that its own folder makes no difference."""
+    monkeypatch.chdir(model.parent)
+    assert run_real(stage(form.format(model.name))).path == str(model)
+
+
+def test_the_path_is_not_resolved_through_links(run_real: Run, model: Path, tmp_path: Path) -> None:
+    """The parts of a split model lie beside the name that was given, not beside what it links to."""
+    link = tmp_path / "folder" / "link.gguf"
+    link.parent.mkdir()
+    link.symlink_to(model)
+    assert run_real(stage(str(link))) == StagedModel(str(link), str(link), 100)
+
+
+def test_progress_is_told_once_and_complete(run_real: Run, model: Path) -> None:
+    """Nothing is copied: one report says that all is there."""
+    seen: list[StageProgress] = []
+    run_real(stage(str(model), seen))
+    assert seen == [StageProgress(100, 100)]
+
+
+def test_other_formats_are_not_looked_into(run_real: Run, tmp_path: Path) -> None:
+    """Only a name that says GGUF promises one."""
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"\x08\0\0\0")
+    assert run_real(stage(str(path))).size == 4
+
+
+@pytest.mark.parametrize(
+    "path", ["/nonexistent/model.gguf", "/etc/passwd/model.gguf", "/nonexistent/a\nb.gguf"]
+)
+def test_a_missing_file_does_not_heal(run_real: Run, path: str) -> None:
+    """Somebody has to put it there; message and remedy name the path."""
+    error = refusal(run_real, f"file:{path}")
+    assert not error.cause.heals
+    assert error.cause.message == f"{path!r} does not exist"
+    assert repr(path) in error.cause.remedy
+
+
+def test_a_folder_is_refused(run_real: Run, tmp_path: Path) -> None:
+    """A folder is not a model, and the remedy says to name the file in it."""
+    error = refusal(run_real, str(tmp_path))
+    assert "is a folder" in error.cause.message
+    assert not error.cause.heals
+
+
+def test_an_empty_file_is_refused(run_real: Run, tmp_path: Path) -> None:
+    """A download that never began is not a model."""
+    (tmp_path / "m.gguf").touch()
+    assert "is empty" in refusal(run_real, str(tmp_path / "m.gguf")).cause.message
+
+
+@pytest.mark.parametrize("content", [b"GGU", b"version https://git-lfs", b"\0\0\0\0"])
+def test_a_gguf_name_without_gguf_inside_is_refused(run_real: Run, tmp_path: Path, content: bytes) -> None:
+    """A pointer or an error page under a model's name is found before the engine starts."""
+    (tmp_path / "M.GGUF").write_bytes(content)
+    error = refusal(run_real, str(tmp_path / "M.GGUF"))
+    assert "is not a GGUF file" in error.cause.message
+    assert not error.cause.heals
+
+
+def test_a_fifo_is_refused_without_waiting_for_its_writer(run_real: Run, tmp_path: Path) -> None:
+    """A pipe would be waited for, for ever."""
+    os.mkfifo(tmp_path / "m.gguf")
+    assert "is not a regular file" in refusal(run_real, str(tmp_path / "m.gguf")).cause.message
+
+
+def test_a_device_and_a_socket_are_refused(run_real: Run, tmp_path: Path) -> None:
+    """What is not a regular file is not a model."""
+    assert "is not a regular file" in refusal(run_real, "/dev/zero").cause.message
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(str(tmp_path / "m.gguf"))
+        assert not refusal(run_real, str(tmp_path / "m.gguf")).cause.heals
+
+
+@pytest.mark.parametrize(
+    ("number", "heals"),
+    [(errno.EACCES, False), (errno.ELOOP, False), (errno.EIO, True), (errno.EMFILE, True)],
+)
+def test_an_unreadable_file_heals_only_if_it_may_by_itself(
+    run_real: Run, model: Path, monkeypatch: pytest.MonkeyPatch, number: int, heals: bool
+) -> None:
+    """Missing permission stays; a disk error or a lack of descriptors may pass."""
+
+    def fails(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", fails)
+    error = refusal(run_real, str(model))
+    assert error.cause.heals is heals
+    assert repr(str(model)) in error.cause.message
+
+
+@pytest.mark.parametrize(
+    "reference", ["", "file:", "https://host/m.gguf", "file://host/m.gguf", "a\0b", "s3://b/m"]
+)
+def test_a_reference_that_is_no_local_path_is_refused(run_real: Run, reference: str) -> None:
+    """Another scheme, another host or nothing at all is told as such."""
+    assert not refusal(run_real, reference).cause.heals
+
+
+def test_a_disk_that_hangs_does_not_stop_the_loop(
+    run_real: Run, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is looked at in a thread, and cancelling does not wait for it."""
+    release, real_open = threading.Event(), os.open
+
+    def hangs(path: str, flags: int) -> int:
+        release.wait(30)
+        return real_open(path, flags)
+
+    async def program() -> None:
+        monkeypatch.setattr(os, "open", hangs)
+        staging = asyncio.ensure_future(stage(str(model)))
+        await asyncio.sleep(0)
+        staging.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await staging
+        release.set()
+
+    run_real(program())
+
+
+def test_evict_never_removes_the_users_file(run_real: Run, model: Path) -> None:
+    """The file was there before and stays."""
+    assert run_real(FileStager().evict(model=run_real(stage(str(model))))) is False
+    assert model.exists()
+
+
+def test_it_keeps_the_promises_of_a_model_stager(run_real: Run, model: Path) -> None:
+    """The public conformance check."""
+    run_real(check_model_stager(FileStager, reference=f"file:{model}", missing="file:/nonexistent/m.gguf"))
