@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tests.engine_fixtures"]
+
 T = TypeVar("T")
 
 PATIENCE = 2.0

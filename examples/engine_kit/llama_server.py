@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Run llama.cpp's own HTTP server out of the `xllamacpp` package, with `llama-server`'s flags.
 
-A pool uses it as its engine with binary=sys.executable and this file as the first argument; the HTTP
-interface (/health, /completion, /v1/chat/completions, /slots, ...) is llama.cpp's. Where the real
-`llama-server` is installed, use that instead: nothing else changes.
+    python examples/engine_kit/llama_server.py --model MODEL.gguf --port 8080
+
+The HTTP interface (/health, /completion, /v1/chat/completions, /slots, ...) is llama.cpp's. For a pool,
+`make_llama_server` wraps it up as one command. Where the real `llama-server` is installed, use that
+instead: nothing else changes.
 
 SIGTERM ends it with exit code 0 once the model is loaded and open requests are through; a client that keeps
 a stream open can make that last for ever, so a second SIGTERM ends it at once. A model that does not load,

@@ -23,14 +23,14 @@ N_CONTEXT = 4096
 SPECIALS = ("<unk>", "<s>", "</s>")
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 CHARACTERS = tuple("\u2581" if code == ord(" ") else chr(code) for code in range(32, 127))
-SENTENCE = (
+SPEECH = (
     "a the one every some this that quiet small warm bright slow honest patient engine pool lease "
     "model slot token answer question river stone garden window morning winter machine letter story "
     "reader waits opens drains serves counts remembers listens grows turns sleeps returns finds under "
     "over before after beside through while because and or but never always soon again gently here "
     "there perhaps"
 )
-WORDS = tuple(f"\u2581{word}" for word in SENTENCE.split())
+WORDS = tuple(f"\u2581{word}" for word in SPEECH.split())
 VOCABULARY = SPECIALS + BYTES + CHARACTERS + WORDS
 SPOKEN = frozenset(WORDS)
 
