@@ -32,7 +32,7 @@ def _stable_periods(snapshot: Snapshot) -> Iterator[Appointment]:
     if server is None or server.healthy_at is None or not LIFECYCLE.states[snapshot.state].live:
         return
     rules = snapshot.rules
-    if any(circuit.state is BreakerState.TRIAL for circuit in snapshot.circuits):
+    if any(circuit.holder == snapshot.pool_id for circuit in snapshot.circuits):
         yield _run(server.generation, server.healthy_at, rules.breaker.stable)
     counts = snapshot.failures + sum(
         circuit.failures for circuit in snapshot.circuits if circuit.state is BreakerState.CLOSED

@@ -41,6 +41,7 @@ class BreakerWhen(enum.StrEnum):
 
     BELOW_THRESHOLD = "below threshold"
     HOLDER = "holder"
+    QUARANTINED = "quarantined"
 
 
 class BreakerDo(enum.StrEnum):
@@ -73,6 +74,7 @@ BREAKER = Table(
         )),
         State(OPEN, Kind.STABLE, rows=(
             Row(E.TIMEOUT, HALF_OPEN, "one trial is allowed", mark=D.FREE),
+            Row(E.ALLOW_ONE, STAY, "a device in quarantine is not overridden", when=W.QUARANTINED),
             Row(E.ALLOW_ONE, TRIAL, "an operator allows one start", mark=D.GRANT),
             Row(E.FAILURE, STAY, "it is open already"),
             Row(E.STABLE, STAY, "news of an earlier run"),

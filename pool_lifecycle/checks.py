@@ -6,7 +6,6 @@ been made. Built by hand or read from a file, a wrong value meets the same sente
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Collection
 from typing import Any
@@ -44,11 +43,16 @@ def check_all(instance: attrs.AttrsInstance) -> None:
         raise ConfigError(problems)
 
 
-def check_order(instance: object, smaller: str, larger: str) -> None:
-    """Raise a ConfigError unless the field `smaller` is at most the field `larger`."""
-    low, high = getattr(instance, smaller), getattr(instance, larger)
-    if low > high:
-        raise ConfigError([Problem(smaller, low, f"must not exceed {larger} ({high:g})")])
+def check_order(instance: object, *smaller: str, larger: str) -> None:
+    """Raise one ConfigError with every field of `smaller` that is more than the field `larger`."""
+    high = getattr(instance, larger)
+    problems = [
+        Problem(name, low, f"must not exceed {larger} ({high:g})")
+        for name in smaller
+        if (low := getattr(instance, name)) > high
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def optional(check: Check) -> Check:
@@ -61,8 +65,8 @@ def number(minimum: float, maximum: float, unit: str) -> Check:
     sentence = f"must be a number of {unit} from {minimum:g} to {maximum:g}"
 
     def check(value: object) -> str | None:
-        good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        return None if good and minimum <= value <= maximum else sentence  # type: ignore[operator]
+        good = isinstance(value, int | float) and not isinstance(value, bool) and minimum <= value <= maximum
+        return None if good else sentence  # also for NaN, which no comparison holds for
 
     return check
 

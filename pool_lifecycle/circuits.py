@@ -12,6 +12,7 @@ from pool_lifecycle.snapshot import Circuit
 _GUARDS = {
     BreakerWhen.BELOW_THRESHOLD: lambda circuit, policy, _who: circuit.failures + 1 < policy.threshold,
     BreakerWhen.HOLDER: lambda circuit, _policy, who: circuit.holder == who,
+    BreakerWhen.QUARANTINED: lambda circuit, _policy, _who: circuit.until is None,
 }
 _MACHINE = TableMachine(BREAKER, _GUARDS)
 
@@ -26,9 +27,9 @@ def feed(circuit: Circuit, event: BreakerEvent, *, policy: Breaker, who: str, no
         case BreakerDo.COUNT:
             return evolve(circuit, failures=circuit.failures + 1)
         case BreakerDo.OPEN:
-            return _opened(circuit, circuit.timeout or policy.timeout, now)
+            return _opened(circuit, event, circuit.timeout or policy.timeout, now)
         case BreakerDo.OPEN_DOUBLED:
-            return _opened(circuit, min(2 * circuit.timeout, policy.timeout_max), now)
+            return _opened(circuit, event, min(2 * circuit.timeout, policy.timeout_max), now)
         case BreakerDo.CLEAR:
             return evolve(circuit, state=state, failures=0, timeout=0.0, until=None, holder=None)
         case BreakerDo.GRANT:
@@ -39,11 +40,11 @@ def feed(circuit: Circuit, event: BreakerEvent, *, policy: Breaker, who: str, no
             return circuit
 
 
-def _opened(circuit: Circuit, timeout: float, now: float) -> Circuit:
+def _opened(circuit: Circuit, event: BreakerEvent, timeout: float, now: float) -> Circuit:
     return evolve(
         circuit,
         state=BreakerState.OPEN,
-        failures=circuit.failures + 1,
+        failures=circuit.failures + (event is BreakerEvent.FAILURE),
         openings=circuit.openings + 1,
         timeout=timeout,
         until=now + timeout,

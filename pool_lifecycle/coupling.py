@@ -5,7 +5,7 @@ row are asked afterwards, so that a failure which opens a circuit already sees i
 has no arrow of its own.
 
 *Permit.* Entering some states takes the permit of every circuit concerned: all of them or none (the rows
-that lead there ask for it).
+that lead there ask for it). An operator's one start is granted by all of them or none, too.
 
 *Return.* Entering a state where nothing will be launched gives a trial's permit back.
 
@@ -27,13 +27,17 @@ from pool_lifecycle.lifecycle import PoolEvent, PoolState
 
 @frozen
 class Feed:
-    """In `state` (None: any), `event` is fed to the circuits as `news`. `counted`: only causes that count."""
+    """In `state` (None: any), `event` is fed to the circuits as `news`.
+
+    `counted`: only causes that count. `together`: none of them hears it unless a start is possible then.
+    """
 
     state: PoolState | None
     event: PoolEvent
     news: BreakerEvent
     why: str
     counted: bool = False
+    together: bool = False
 
 
 P, B = PoolEvent, BreakerEvent
@@ -42,15 +46,21 @@ FEEDS = (
     Feed(PoolState.RECOVERING, P.GONE, B.FAILURE, "the verdict on a failed run", counted=True),
     Feed(PoolState.RECOVERING, P.STUCK, B.FAILURE, "the verdict on a failed run", counted=True),
     Feed(PoolState.STAGING, P.FAILED, B.FAILURE, "the verdict on a failed staging", counted=True),
-    Feed(PoolState.FAILED, P.ALLOW_ONE, B.ALLOW_ONE, "an operator's one start"),
+    Feed(PoolState.FAILED, P.ALLOW_ONE, B.ALLOW_ONE, "an operator's one start", together=True),
     Feed(None, P.RESET, B.RESET, "an operator's reset"),
     Feed(None, P.STABLE, B.STABLE, "a run that lasted"),
 )  # fmt: skip
 
 TAKES_PERMIT = frozenset(
-    {PoolState.STAGING, PoolState.STARTING, PoolState.RELOADING_STARTING, PoolState.RELOADING_RESTORING}
+    {
+        PoolState.STAGING,
+        PoolState.STARTING,
+        PoolState.RELOADING_STARTING,
+        PoolState.RELOADING_RESTORING,
+        PoolState.SURGING_STARTING,
+    }
 )
-"""Entering these takes the permit."""
+"""Entering these takes the permit: whatever launches, and the staging that leads to a launch."""
 
 RETURNS_PERMIT = frozenset({PoolState.STOPPED, PoolState.STUCK, PoolState.FAILED})
 """Entering these abandons a trial of one's own."""

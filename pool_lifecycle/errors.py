@@ -66,8 +66,7 @@ class Problem:
         self.file = file
 
     def __str__(self) -> str:
-        shown = repr(self.value)
-        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        shown = _shown(self.value)
         where = f"{self.file}: " if self.file else ""
         return f"{where}{self.key} = {shown}: {self.valid}"
 
@@ -78,6 +77,14 @@ class Problem:
         """The same problem seen from outside: in `file`, under the key `prefix`."""
         key = f"{prefix}.{self.key}" if prefix and self.key else prefix or self.key
         return Problem(key, self.value, self.valid, file=file)
+
+
+def _shown(value: object) -> str:
+    try:
+        shown = repr(value)
+    except ValueError:  # a whole number of more digits than Python is willing to write out
+        shown = f"a huge {type(value).__name__}"
+    return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
 class ConfigError(PoolLifecycleError, ValueError):
@@ -104,7 +111,7 @@ class IllegalEvent(PoolLifecycleError):
         self.event = event
         self.legal = tuple(legal)
         super().__init__(
-            f"event {event!r} is not possible here, nothing changed",
+            f"event '{event}' is not possible here, nothing changed",
             pool_id=pool_id,
             state=state,
             remedy="possible here: " + ", ".join(self.legal),

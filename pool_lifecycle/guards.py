@@ -66,4 +66,5 @@ LIFECYCLE_GUARDS: dict[When, Guard] = {
     When.STAGED_AHEAD: _staged_ahead,
     When.SPARE_LEFT: lambda snapshot, _: bool(snapshot.spares),
 }
-"""`NO_QUARANTINE` is asked after the circuits heard `allow_one`: one that still refuses is a quarantine."""
+"""`NO_QUARANTINE` is asked after the circuits heard `allow_one`: one that still refuses is a quarantine, or
+somebody else's trial."""

@@ -42,8 +42,8 @@ class TableMachine:
     def __init__(self, table: Table, guards: Mapping[Any, Callable[..., bool]]) -> None:
         self.table = table
         named = {row.when for rows in table.rows.values() for row in rows if row.when is not None}
-        defects = [f"guard {name!r} is named but not given" for name in sorted(named - guards.keys())]
-        defects += [f"guard {name!r} is given but not named" for name in sorted(guards.keys() - named)]
+        defects = [f"guard '{name}' is named but not given" for name in sorted(named - guards.keys())]
+        defects += [f"guard '{name}' is given but not named" for name in sorted(guards.keys() - named)]
         if defects:
             raise TableError(table.name, defects)
         self._names = {name: str(name) for name in table.states}

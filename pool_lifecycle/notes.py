@@ -142,8 +142,8 @@ def _quarantined(snapshot: Snapshot, _event: Event, _now: float) -> Snapshot:
 
 def _joined(snapshot: Snapshot, event: Event, now: float) -> Snapshot:
     """A second stop with a shorter grace makes the kill come earlier."""
-    if not isinstance(event, Stop | Halt) or event.grace is None or not snapshot.engines:
-        return snapshot
+    if not isinstance(event, Stop | Halt) or event.grace is None or snapshot.deadline is None:
+        return snapshot  # also when stuck: there everything has been killed already
     return _ending(snapshot, event, now)
 
 
@@ -225,7 +225,7 @@ def _ending(snapshot: Snapshot, event: Event, now: float) -> Snapshot:
     asked = event.grace if isinstance(event, Stop | Halt) else None
     kill_at = now + (limits.stop_grace if asked is None else asked)
     engines = tuple(_killed_by(one, kill_at) for one in snapshot.engines)
-    last = max((one.kill_at or kill_at for one in engines), default=now)
+    last = max((one.kill_at for one in engines if one.kill_at is not None), default=now)
     return evolved(snapshot, engines=engines, deadline=last + limits.reclaim)
 
 

@@ -68,9 +68,9 @@ class Circuit:
 
 @frozen
 class Instance:
-    """One launch of the engine. One-shot: once `exit` is set nothing about it changes.
+    """One launch of the engine. One-shot: once `exit` is set it never lives again.
 
-    `kill_at` is when what is left of it is killed; it only ever moves earlier. `handle` is None until
+    `kill_at` is when what is left of its tree is killed; it only ever moves earlier. `handle` is None until
     the launch has become a process, `healthy_at` until it has answered.
     """
 
@@ -191,8 +191,8 @@ class Invoke:
 class Notify:
     """A row was taken, because of `why`: whoever waits for the pool is to look.
 
-    `cause` is the failure that has to do with it: of the change of model that this row ends or belongs to,
-    else of the pool.
+    `cause` is the failure that has to do with it: of the pool, else of the change of model that this row
+    ends or belongs to.
     """
 
     event: PoolEvent

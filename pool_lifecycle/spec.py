@@ -109,7 +109,7 @@ class Limits:
 
     def __attrs_post_init__(self) -> None:
         check_all(self)
-        check_order(self, "start", "start_hard")
+        check_order(self, "start", larger="start_hard")
 
 
 @frozen

@@ -15,7 +15,7 @@ from attrs import evolve
 
 from pool_lifecycle import circuits
 from pool_lifecycle.breaker import BreakerEvent, BreakerState
-from pool_lifecycle.causes import Cause, FailureClass, Stage
+from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.coupling import FEEDS, RETURNS_PERMIT, TAKES_PERMIT, WAITS_FOR_PERMIT
 from pool_lifecycle.errors import IllegalEvent
 from pool_lifecycle.events import (
@@ -23,6 +23,7 @@ from pool_lifecycle.events import (
     Event,
     Exited,
     Failed,
+    Healthy,
     Launched,
     Outcome,
     Overdue,
@@ -103,9 +104,23 @@ def _(event: Outcome, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
 
 
 @_read.register
-def _(event: Overdue, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
+def _(event: Healthy, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
     if event.epoch != snapshot.epoch:
         return Dropped(event.kind, event.epoch)
+    newest = snapshot.newest
+    if newest is None or newest.exit is None:
+        return snapshot, event.kind, event
+    # It answered, and ended before this news of it came: it must not become the one that serves.
+    failed = Failed(epoch=event.epoch, chance=event.chance, cause=_ended_early(newest.exit))
+    return snapshot, PoolEvent.FAILED, failed
+
+
+@_read.register
+def _(event: Overdue, snapshot: Snapshot, now: float) -> Read:
+    if event.epoch != snapshot.epoch:
+        return Dropped(event.kind, event.epoch)
+    if snapshot.deadline is None or now < snapshot.deadline:  # given more time since it was sent
+        return snapshot, None, event
     kind = LIFECYCLE.states[snapshot.state].on_deadline
     if kind != PoolEvent.FAILED:
         return snapshot, None if kind is None else PoolEvent(kind), event
@@ -116,7 +131,7 @@ def _(event: Overdue, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
 @_read.register
 def _(event: Launched, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
     for one in snapshot.engines:
-        if one.token == event.token and one.handle is None:
+        if one.token == event.token and one.handle is None and one.exit is None:
             return snapshot.with_engine(evolve(one, handle=event.handle)), None, event
     return snapshot, None, event
 
@@ -154,6 +169,13 @@ def _(event: RanStably, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
     return snapshot, PoolEvent.STABLE if lives else None, event
 
 
+def _ended_early(status: ExitStatus) -> Cause:
+    """Why an engine that ended before it was taken for healthy failed."""
+    kind = FailureClass.EXIT if status.signal is None else FailureClass.SIGNAL
+    kind = kind if status.known else FailureClass.UNKNOWN
+    return Cause(kind, Stage.HEALTH, f"it ended as it became ready: {status}", exit=status)
+
+
 def _late(snapshot: Snapshot, event: Overdue) -> Cause:
     """Why a state that lasted too long failed."""
     lasted = f"{(snapshot.deadline or snapshot.since) - snapshot.since:g} s"
@@ -180,7 +202,8 @@ def _fed(snapshot: Snapshot, state: PoolState, kind: PoolEvent, event: Event, no
         if snapshot.cause is not None and not snapshot.cause.counted:
             return snapshot
         snapshot = evolved(snapshot, failures=snapshot.failures + 1)
-    return _feed(snapshot, rule.news, now, _lasted(snapshot, event))
+    after = _feed(snapshot, rule.news, now, _lasted(snapshot, event))
+    return after if permit(after) or not rule.together else snapshot
 
 
 def _lasted(snapshot: Snapshot, event: Event) -> Callable[[Any], bool]:
@@ -240,8 +263,8 @@ def _effects_of_moving(before: Snapshot, after: Snapshot, notice: Notify) -> tup
 
 def _notice(before: Snapshot, draft: Snapshot, kind: PoolEvent, row: Row) -> Notify:
     target = before.state if row.to is None else PoolState(row.to)
-    cause = draft.plan.cause if draft.plan is not None else draft.cause
-    return Notify(kind, before.state, target, row.why, row.mark, cause)
+    changing = draft.plan.cause if draft.plan is not None else None
+    return Notify(kind, before.state, target, row.why, row.mark, draft.cause or changing)
 
 
 def _circuit_news(before: Snapshot, after: Snapshot) -> tuple[Emit, ...]:

@@ -134,18 +134,21 @@ class Table:
 def _duplicate_states(table: Table) -> Iterator[str]:
     for name, count in Counter(state.name for state in table.declared).items():
         if count > 1:
-            yield f"state {name!r} is declared {count} times"
+            yield f"state '{name}' is declared {count} times"
 
 
 def _unknown_targets(table: Table) -> Iterator[str]:
     known = {state.name for state in table.declared}
     for named, role in ((table.initial, "initial"), (table.rest, "rest")):
         if named not in known:
-            yield f"the {role} state {named!r} is not declared"
+            yield f"the {role} state '{named}' is not declared"
+    for row in table.common:
+        if row.to is not STAY and row.to not in known:
+            yield f"every state on '{row.event}' leads to '{row.to}', which is not declared"
     for state in table.declared:
         for row in state.rows:
             if row.to is not STAY and row.to not in known:
-                yield f"{state.name!r} on {row.event!r} leads to {row.to!r}, which is not declared"
+                yield f"'{state.name}' on '{row.event}' leads to '{row.to}', which is not declared"
 
 
 def _duplicate_rows(table: Table) -> Iterator[str]:
@@ -153,35 +156,35 @@ def _duplicate_rows(table: Table) -> Iterator[str]:
         for (event, when), count in Counter((row.event, row.when) for row in state.rows).items():
             if count > 1:
                 guard = f" when {when}" if when else ""
-                yield f"{state.name!r} has {count} rows for {event!r}{guard}"
+                yield f"'{state.name}' has {count} rows for '{event}'{guard}"
 
 
 def _open_guards(table: Table) -> Iterator[str]:
     for (state, event), rows in table.rows.items():
         if rows[-1].when is not None:
-            yield f"{state!r} on {event!r} ends with a guarded row, so that no row might match"
+            yield f"'{state}' on '{event}' ends with a guarded row, so that no row might match"
         if any(row.when is None for row in rows[:-1]):
-            yield f"{state!r} on {event!r} has rows after an unguarded one, which can never be taken"
+            yield f"'{state}' on '{event}' has rows after an unguarded one, which can never be taken"
 
 
 def _missing_reasons(table: Table) -> Iterator[str]:
     for state in table.declared:
         for row in state.rows:
             if not row.why:
-                yield f"{state.name!r} on {row.event!r} gives no reason"
+                yield f"'{state.name}' on '{row.event}' gives no reason"
 
 
 def _unreachable(table: Table) -> Iterator[str]:
     reached = _closure(table.initial, _arrows(table))
     for state in table.declared:
         if state.name not in reached:
-            yield f"{state.name!r} cannot be reached from {table.initial!r}"
+            yield f"'{state.name}' cannot be reached from '{table.initial}'"
 
 
 def _traps(table: Table) -> Iterator[str]:
     for name, ways in _arrows(table).items():
         if not ways:
-            yield f"{name!r} is a trap: no row leads out of it"
+            yield f"'{name}' is a trap: no row leads out of it"
 
 
 def _no_rest(table: Table) -> Iterator[str]:
@@ -192,30 +195,30 @@ def _no_rest(table: Table) -> Iterator[str]:
     home = _closure(table.rest, backwards)
     for state in table.declared:
         if state.name not in home:
-            yield f"{state.name!r} has no path to {table.rest!r}"
+            yield f"'{state.name}' has no path to '{table.rest}'"
 
 
 def _idle_transients(table: Table) -> Iterator[str]:
     for state in table.declared:
         if state.kind is Kind.TRANSIENT and state.activity is None:
-            yield f"{state.name!r} is transient but has no activity"
+            yield f"'{state.name}' is transient but has no activity"
 
 
 def _silent_transients(table: Table) -> Iterator[str]:
     for state in table.declared:
         if state.kind is Kind.TRANSIENT and not table.failures & {row.event for row in state.rows}:
-            yield f"{state.name!r} is transient but has no row by which a failure can be reported"
+            yield f"'{state.name}' is transient but has no row by which a failure can be reported"
 
 
 def _endless_transients(table: Table) -> Iterator[str]:
     for state in table.declared:
         events = {row.event for row in state.rows}
         if state.kind is Kind.TRANSIENT and state.on_deadline is None:
-            yield f"{state.name!r} is transient but has no deadline event"
+            yield f"'{state.name}' is transient but has no deadline event"
         if state.on_deadline is not None and state.on_deadline not in events:
-            yield f"{state.name!r} has no row for its deadline event {state.on_deadline!r}"
+            yield f"'{state.name}' has no row for its deadline event '{state.on_deadline}'"
         if (state.on_deadline is None) != (state.limit is None):
-            yield f"{state.name!r} needs both a limit and a deadline event, or neither"
+            yield f"'{state.name}' needs both a limit and a deadline event, or neither"
 
 
 def _arrows(table: Table) -> dict[str, set[str]]:

@@ -27,8 +27,7 @@ class Backoff:
 
     def __attrs_post_init__(self) -> None:
         check_all(self)
-        check_order(self, "minimum", "maximum")
-        check_order(self, "initial", "maximum")
+        check_order(self, "minimum", "initial", larger="maximum")
 
     def delay(self, failures: int, chance: float) -> float:
         """Seconds to wait after `failures` failures in a row (at least 1).

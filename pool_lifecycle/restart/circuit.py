@@ -23,4 +23,4 @@ class Breaker:
 
     def __attrs_post_init__(self) -> None:
         check_all(self)
-        check_order(self, "timeout", "timeout_max")
+        check_order(self, "timeout", larger="timeout_max")
