@@ -161,6 +161,19 @@ def test_closing_ends_followers_after_the_last_change() -> None:
     virtual_time.run(main())
 
 
+def test_closing_wakes_a_follower_that_waits() -> None:
+    """V4: nothing more will come, so nobody goes on waiting for it."""
+
+    async def main() -> None:
+        stream = filled(2)
+        waiting = asyncio.create_task(take_all(stream.follow()))
+        await virtual_time.settle()
+        stream.close()
+        assert await waiting == []
+
+    virtual_time.run(main())
+
+
 async def take_all(reader: AsyncIterator[Change]) -> list[int]:
     return [change.number async for change in reader]
 

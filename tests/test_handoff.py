@@ -205,6 +205,17 @@ def test_a_document_that_is_no_object_is_refused(document: object) -> None:
         handoff.read(document)
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("4", "'4'"), ("x" * 80, "x" * 80), ("x" * 81, "x" * 77 + "..."), (4.5, "4.5"), ([4], "'list'")],
+)
+def test_an_error_shows_what_was_wrong(value: object, shown: str) -> None:
+    """Short values as they are, long ones cut, and of nested ones the type."""
+    with pytest.raises(HandoffError) as caught:
+        handoff.read({"slots": value})
+    assert shown in str(caught.value)
+
+
 def test_an_error_never_quotes_a_whole_foreign_document() -> None:
     """Hostile input does not fill the log."""
     nested: list[Any] = []

@@ -61,7 +61,8 @@ def test_leaving_the_async_with_block_releases_also_when_it_is_cancelled() -> No
     home = Home()
 
     async def hold() -> None:
-        async with a_lease(home):
+        async with a_lease(home) as lease:
+            assert lease.holder == "req-1"
             await asyncio.Event().wait()
 
     async def main() -> None:

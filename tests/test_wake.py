@@ -60,6 +60,18 @@ def test_a_thread_is_woken_or_goes_on_after_its_time() -> None:
     """The same for threads."""
     waker = ThreadWaker()
     waker.wait(0)
+    order: list[str] = []
+
+    def wake() -> None:
+        order.append("woken")
+        waker.wake()
+
+    waking = threading.Timer(0.01, wake)
+    waking.start()
+    waker.wait()
+    order.append("went on")
+    assert order == ["woken", "went on"]
+    waking.join()
     assert waker.wake()
     waker.wait()
 
