@@ -1,0 +1,154 @@
+"""A local engine: a process with its tree, its output and its port, from launch until nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+
+import attrs
+from attrs import frozen
+
+from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
+from pool_lifecycle.errors import DriverError
+from pool_lifecycle.interfaces import EngineHandle, Inspection, StopReport
+from pool_lifecycle_drivers import pidfile
+from pool_lifecycle_drivers.census import Census
+from pool_lifecycle_drivers.ending import Ending
+from pool_lifecycle_drivers.offload import in_thread
+from pool_lifecycle_drivers.output import Output
+from pool_lifecycle_drivers.pinned import POLL, Pinned
+from pool_lifecycle_drivers.ports import PortBook, socket_inodes
+from pool_lifecycle_drivers.release import until_released
+from pool_lifecycle_drivers.tree import CONTAINMENT, Tree
+
+NAME = "local"
+
+
+@frozen
+class Details:
+    """What an engine's handle keeps in `details`, as a JSON object of these three.
+
+    `log_path` is the file its output goes to, and `log_offset` how many bytes were in it before this
+    launch: what this launch wrote begins there. `pid_path` is its pid file. Paths are empty where unknown.
+    """
+
+    log_path: str = ""
+    log_offset: int = 0
+    pid_path: str = ""
+
+    def dump(self) -> str:
+        """As kept in a handle."""
+        return json.dumps(attrs.asdict(self))
+
+    @classmethod
+    def load(cls, text: str) -> Details:
+        """From a handle; everything unknown where the text is not ours."""
+        try:
+            kept = json.loads(text)
+            return cls(str(kept["log_path"]), int(kept["log_offset"]), str(kept["pid_path"]))
+        except (KeyError, TypeError, ValueError):
+            return cls()
+
+
+class LocalEngine:
+    """One launched process and everything that came of it. Made by `LocalLauncher`; belongs to its loop.
+
+    Once ended it has to be stopped all the same: what it left is looked for, and it is reaped only then.
+    """
+
+    def __init__(
+        self,
+        handle: EngineHandle,
+        leader: Pinned,
+        tree: Tree,
+        output: Output,
+        *,
+        ports: PortBook,
+        census: Census,
+    ) -> None:
+        self._handle = handle
+        self._leader = leader
+        self._tree = tree
+        self._output = output
+        self._ports = ports
+        self._census = census
+        self._sockets: frozenset[int] = frozenset()
+        self._status: ExitStatus | None = None
+        self._exited = asyncio.Event()
+        self._ending: Ending | None = None
+        self._stopping: asyncio.Task[StopReport] | None = None
+        ports.hold(handle.port)
+        leader.on_end(self._read_status)
+
+    @property
+    def handle(self) -> EngineHandle:
+        """Who it is: boot id, pid, start time and token; `details` is described in `Details`."""
+        return self._handle
+
+    async def wait(self) -> ExitStatus:
+        """Return when the leading process has ended, with how; LOST where nobody can know.
+
+        That is so when it is not our child, or the program we are part of ignores SIGCHLD or reaps children
+        that are not its own.
+        """
+        while self._status is None:
+            await self._exited.wait()
+        return self._status
+
+    async def stop(self, *, kill_after: float) -> StopReport:
+        """End the tree; see `Engine.stop`. The first SIGTERM has been sent before this first waits."""
+        if self._stopping is None or self._stopping.cancelled():
+            self._ending = Ending(self._leader, self._tree)
+            self._ending.kill_after(kill_after)
+            self._ending.ask()
+            self._stopping = asyncio.get_running_loop().create_task(self._end(self._ending))
+        elif self._ending is not None:
+            self._ending.kill_after(kill_after)
+        return await asyncio.shield(self._stopping)
+
+    async def inspect(self) -> Inspection:
+        """Look at the tree now. `alive` is about the leading process; `pids` are of all that live."""
+        try:
+            found = await self._tree.look()
+            pids = tuple(sorted(who.pid for who in found))
+            listening = await self._census.listeners()
+            held = await in_thread(lambda: socket_inodes(pids))
+        except OSError as error:
+            message = f"the processes of the host cannot be looked at: {error}"
+            raise DriverError(NAME, Cause(FailureClass.UNKNOWN, Stage.RUN, message)) from error
+        own = [one for one in listening if one.inode in held]
+        self._sockets |= {one.inode for one in own if one.port == self._handle.port}
+        return Inspection(
+            alive=self._leader.who in found,
+            pids=pids,
+            listening=tuple(sorted({one.port for one in own})),
+            containment=CONTAINMENT,
+        )
+
+    async def output(self, *, after: int) -> int:
+        """Wait until this launch has written more than `after` bytes; return how many it has.
+
+        An engine that has ended writes no more: what it did not write is waited for until cancelled.
+        """
+        return await self._output.more_than(after)
+
+    def _read_status(self) -> None:
+        status = self._leader.exit_status()
+        if status is None:  # a debugger that traces it gets to know first
+            asyncio.get_running_loop().call_later(POLL, self._read_status)
+            return
+        self._status = status
+        self._exited.set()
+
+    async def _end(self, ending: Ending) -> StopReport:
+        with suppress(DriverError):  # only to know its sockets, should one of them outlive it
+            await self.inspect()
+        await ending.run()
+        status = await self.wait()
+        await until_released(self._census, self._handle.host, self._handle.port, self._sockets)
+        self._leader.release()
+        self._output.close()
+        pidfile.remove(Details.load(self._handle.details).pid_path, self._handle)
+        self._ports.release(self._handle.port)
+        return StopReport(status, killed=ending.killed, ended=tuple(sorted(ending.ended)))

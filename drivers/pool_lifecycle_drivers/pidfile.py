@@ -1,0 +1,91 @@
+"""PID files: decimal digits for people and scripts, and beside each one the identity that proves it.
+
+`NAME` holds the pid and nothing else. `NAME.identity` holds the engine's handle as JSON: a pid alone may
+have been given to a stranger, so nothing is ever signalled on the strength of the pid file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+
+import attrs
+
+from pool_lifecycle.interfaces import EngineHandle
+
+MODE = 0o600
+
+
+def identity_path(path: str) -> str:
+    """Where the identity that belongs to a pid file is kept."""
+    return f"{path}.identity"
+
+
+def write(path: str, handle: EngineHandle) -> None:
+    """Write both files, each at once or not at all; the pid file comes last. Raises OSError."""
+    make_parents(path)
+    _replace(identity_path(path), json.dumps(attrs.asdict(handle)))
+    _replace(path, f"{handle.pid}")
+
+
+def read_pid(path: str) -> int | None:
+    """The pid in the file; None when the file holds anything else. Raises OSError when it cannot be read."""
+    text = _read(path).strip()
+    return int(text) if text.isascii() and text.isdecimal() else None
+
+
+def read_handle(path: str) -> EngineHandle | None:
+    """The handle kept beside the pid file, None when there is none that can be understood."""
+    try:
+        return EngineHandle(**json.loads(_read(identity_path(path))))
+    except (OSError, TypeError, ValueError):
+        return None
+
+
+def remove(path: str, handle: EngineHandle) -> None:
+    """Remove both files if they are of this launch; a newer launch's are left alone."""
+    if _is_of(path, handle):
+        for name in (path, identity_path(path)):
+            with suppress(OSError):
+                os.unlink(name)
+
+
+def make_parents(path: str) -> None:
+    """Make the missing folders above `path`, for nobody's eyes but ours. Raises OSError."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        make_parents(folder)
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
+
+
+def _is_of(path: str, handle: EngineHandle) -> bool:
+    kept = read_handle(path)
+    if kept is not None:
+        return kept.token == handle.token
+    try:
+        return read_pid(path) == handle.pid
+    except OSError:
+        return False
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read(65536)
+
+
+def _replace(path: str, text: str) -> None:
+    """A reader sees the old content or the new, never a part; nothing follows a link put in our way."""
+    unfinished = f"{path}.new"
+    with suppress(FileNotFoundError):
+        os.unlink(unfinished)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with open(os.open(unfinished, flags, MODE), "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(unfinished, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(unfinished)
+        raise

@@ -1,0 +1,169 @@
+"""One process, pinned by a pidfd: watched by the kernel's word, signalled without hitting a stranger.
+
+Where `pidfd_open` is not available (Linux before 5.3, some seccomp profiles) the end is looked for every
+`POLL` seconds, and only our own unreaped children, with their process groups, can be signalled: their
+numbers cannot be given away before we reap them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+from pool_lifecycle.causes import LOST, ExitStatus
+from pool_lifecycle_drivers.procfs import Identity, identify, read_entry
+
+POLL = 0.1
+"""Seconds between two looks at a process that has no pidfd."""
+
+
+class Pinned:
+    """A process that stays the one it was, whatever becomes of its number.
+
+    Belongs to the running loop. `ours` says that it is our child, so that its exit status is ours to read.
+    """
+
+    def __init__(self, who: Identity, fd: int | None, *, ours: bool = False) -> None:
+        self.who = who
+        self.ours = ours
+        self._fd = fd
+        self._loop = asyncio.get_running_loop()
+        self._on_end: list[Callable[[], None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def can_be_signalled(self) -> bool:
+        """Whether a signal is sure to reach this process and no other."""
+        return self._fd is not None or self.ours
+
+    def alive(self) -> bool:
+        """Whether it still runs; a zombie does not."""
+        if self._fd is None:
+            return self._listed()
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        return not poll.poll(0)
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, in the loop, when the process has ended."""
+        self._on_end.append(callback)
+        if len(self._on_end) > 1:
+            return
+        if self._fd is None:
+            self._look()
+        else:
+            self._loop.add_reader(self._fd, self._ended)
+
+    def send(self, number: int) -> bool:
+        """Signal it if it still runs. False when it does not, or cannot be signalled safely."""
+        if not self.alive():
+            return False
+        try:
+            if self._fd is not None:
+                signal.pidfd_send_signal(self._fd, number)
+                return True
+        except (ProcessLookupError, PermissionError):
+            return False
+        return self.send_to_group(number)
+
+    def send_to_group(self, number: int) -> bool:
+        """Signal the process group it leads, only while it is our own unreaped child.
+
+        The kernel does this at one instant, so that no member escapes by forking meanwhile.
+        """
+        if not self._holds_its_number():
+            return False
+        try:
+            os.killpg(self.who.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def exit_status(self) -> ExitStatus | None:
+        """How it ended, leaving it to be reaped; LOST where that cannot be known, None while unknown.
+
+        Never read from `Popen`, which makes 0 of a status that somebody else took.
+        """
+        if not self.ours:
+            return LOST
+        result = self._wait(os.WNOWAIT)
+        if isinstance(result, ExitStatus) or result is None:
+            return result
+        killed = result.si_code in {os.CLD_KILLED, os.CLD_DUMPED}
+        return ExitStatus(signal=result.si_status) if killed else ExitStatus(code=result.si_status)
+
+    def release(self) -> None:
+        """Reap it if it is our child and has ended; watch and hold it no more."""
+        if self.ours:
+            self._wait(0)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._on_end.clear()
+        self._close()
+
+    def __del__(self) -> None:
+        """Give the descriptor back when a manager leaves its engines running."""
+        if self._fd is not None:
+            with suppress(OSError):
+                os.close(self._fd)
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            self._loop.remove_reader(fd)
+            os.close(fd)
+
+    def _wait(self, more: int) -> os.waitid_result | ExitStatus | None:
+        kind, name = (os.P_PID, self.who.pid) if self._fd is None else (os.P_PIDFD, self._fd)
+        try:
+            return os.waitid(kind, name, os.WEXITED | os.WNOHANG | more)
+        except ChildProcessError:  # SIGCHLD is ignored, or somebody else waits for any child
+            return LOST
+
+    def _listed(self) -> bool:
+        try:
+            entry = read_entry(self.who.pid)
+        except OSError:  # nothing can be seen, so nothing says that it has ended
+            return True
+        return entry is not None and entry.who == self.who and not entry.gone
+
+    def _holds_its_number(self) -> bool:
+        """The kernel says that it is our child and unreaped; without a pidfd, /proc says which one."""
+        if not self.ours or self._wait(os.WNOWAIT) is LOST:
+            return False
+        return self._fd is not None or identify(self.who.pid) == self.who
+
+    def _look(self) -> None:
+        if self.alive():
+            self._timer = self._loop.call_later(POLL, self._look)
+        else:
+            self._ended()
+
+    def _ended(self) -> None:
+        if self._fd is not None:
+            self._loop.remove_reader(self._fd)
+        callbacks, self._on_end = self._on_end, []
+        for callback in callbacks:
+            callback()
+
+
+def pin(who: Identity, *, ours: bool = False) -> Pinned | None:
+    """Hold on to a process; None when it is no longer there.
+
+    Our own child is pinned also as a zombie, because its status is still to be read.
+    """
+    try:
+        fd: int | None = os.pidfd_open(who.pid)
+    except ProcessLookupError:
+        return None
+    except OSError:  # not available, or no descriptors left
+        fd = None
+    if identify(who.pid) == who:  # checked after opening: what the pidfd refers to is proven
+        return Pinned(who, fd, ours=ours)
+    if fd is not None:
+        os.close(fd)
+    return None
