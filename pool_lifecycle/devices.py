@@ -1,0 +1,27 @@
+"""Device masks as text: which GPUs an engine may see. What is on the host is not looked at here."""
+
+from __future__ import annotations
+
+import re
+
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_DEVICE = re.compile(rf"(?:gpu)?(?P<index>0|[1-9][0-9]{{0,2}})|(?:gpu|mig)-{_UUID}")
+
+VALID = "must be device numbers (0,1), names (GPU0,GPU1) or full GPU-<uuid> or MIG-<uuid> names, each once"
+
+
+def mask_defect(mask: str) -> str | None:
+    """What is wrong with a mask such as `0,1`, by the name of the entry; None when it is well formed.
+
+    Case does not matter, nor does space around the commas. `0` and `GPU0` are the same device.
+    """
+    seen: set[str] = set()
+    for entry in mask.split(","):
+        match = _DEVICE.fullmatch(entry.strip().lower())
+        if match is None:
+            return f"{VALID}; {entry.strip()[:60]!r} is none of them"
+        device = match["index"] or match.group()
+        if device in seen:
+            return f"{VALID}; {entry.strip()!r} is there twice"
+        seen.add(device)
+    return None
