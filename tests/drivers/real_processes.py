@@ -6,13 +6,14 @@ import asyncio
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from pool_lifecycle.interfaces import Command, LaunchRequest
+from pool_lifecycle.interfaces import Command, LaunchRequest, StopReport
+from pool_lifecycle_drivers.engine import LocalEngine
 
 SERIAL = itertools.count(1)
 
@@ -101,3 +102,12 @@ async def until(condition: Callable[[], Any], within: float = 20.0) -> Any:
         assert asyncio.get_running_loop().time() < deadline, "waited too long"
         await asyncio.sleep(0.005)
     return result
+
+
+def stopping(kill_after: float) -> Callable[[LocalEngine], Coroutine[Any, Any, StopReport]]:
+    """A use of an engine: end it."""
+
+    async def stop(engine: LocalEngine) -> StopReport:
+        return await engine.stop(kill_after=kill_after)
+
+    return stop

@@ -27,7 +27,6 @@ from pool_lifecycle.causes import LOST, FailureClass, Stage
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.interfaces import EngineHandle, LaunchRequest
 from pool_lifecycle.testing.check_launcher import check_launcher
-from pool_lifecycle_drivers import engine as engine_module
 from pool_lifecycle_drivers import pidfile, pinned, process
 from pool_lifecycle_drivers.process import LocalLauncher, stop_by_pid_file
 from pool_lifecycle_drivers.procfs import boot_id, read_entry
@@ -36,11 +35,6 @@ from tests.drivers.real_processes import LASTING, STUBBORN, Bench, carriers, is_
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
 
 
 def conform(bench: Bench) -> Coroutine[Any, Any, None]:
@@ -601,9 +595,3 @@ def test_in_a_program_that_reaps_every_child_a_status_is_unknown(bench: Bench) -
     """`waitpid(-1)` somewhere else in the program (S16)."""
     said = in_a_host(STEALS_CHILDREN, f"steals-{os.getpid()}", str(bench.folder))
     assert said == "exit status unknown, exit status unknown\n"
-
-
-def test_details_that_are_not_ours_are_unknown() -> None:
-    """A handle may come from a damaged store."""
-    for text in ("", "null", "[]", '{"log_path": 1}', '{"log_path": "", "log_offset": "x", "pid_path": ""}'):
-        assert engine_module.Details.load(text) == engine_module.Details()

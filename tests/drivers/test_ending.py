@@ -1,0 +1,167 @@
+"""The end of real process trees that behave badly."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pool_lifecycle.causes import ExitStatus
+from pool_lifecycle.interfaces import StopReport
+from pool_lifecycle_drivers.engine import LocalEngine
+from tests.drivers.real_processes import LASTING, STUBBORN, Bench, carriers, is_living, stopping, until
+
+pytestmark = pytest.mark.slow
+
+FOR_EVER = 3600.0
+
+
+def test_a_graceful_end_is_noticed_at_once(use: Any, bench: Bench) -> None:
+    """By the kernel's word: neither the grace nor an interval is waited for (B-PROC-010)."""
+
+    async def stop(engine: LocalEngine) -> StopReport:
+        started = asyncio.get_running_loop().time()
+        report = await engine.stop(kill_after=FOR_EVER)
+        assert asyncio.get_running_loop().time() - started < 2
+        return report
+
+    report = use(bench.sh("trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done"), stop)
+    assert report.exit == ExitStatus(code=7)
+    assert not report.killed
+
+
+def test_the_first_sigterm_is_sent_before_a_stop_first_waits(use: Any, bench: Bench) -> None:
+    """A stop that is cancelled at once has begun all the same."""
+
+    async def stop(engine: LocalEngine) -> None:
+        task = asyncio.ensure_future(engine.stop(kill_after=FOR_EVER))
+        await asyncio.sleep(0)
+        task.cancel()
+        assert (await engine.wait()).signal == signal.SIGTERM
+
+    use(bench.sh(LASTING), stop)
+
+
+def test_each_process_is_asked_once(use: Any, bench: Bench) -> None:
+    """A second SIGTERM makes llama.cpp drop the streams it is finishing."""
+    script = """
+import signal, time
+signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
+print("up", flush=True)
+while True:
+    time.sleep(1)
+"""
+
+    async def stop(engine: LocalEngine) -> StopReport:
+        first = asyncio.ensure_future(engine.stop(kill_after=FOR_EVER))
+        await until(lambda: "asked" in bench.log())
+        await engine.inspect()
+        return (await asyncio.gather(first, engine.stop(kill_after=0.2)))[0]
+
+    assert use(bench.python(script), stop).killed
+    assert bench.log() == "up\nasked\n"
+
+
+def test_an_engine_that_ignores_sigterm_is_killed(use: Any, bench: Bench) -> None:
+    """With its children, after the grace and not before (B-PROC-011)."""
+
+    async def stop(engine: LocalEngine) -> StopReport:
+        await until(lambda: len(carriers(engine.handle.token)) == 3)
+        started = asyncio.get_running_loop().time()
+        report = await engine.stop(kill_after=0.3)
+        assert asyncio.get_running_loop().time() - started >= 0.3
+        return report
+
+    report = use(bench.sh(STUBBORN), stop)
+    assert report.exit == ExitStatus(signal=signal.SIGKILL)
+    assert report.killed
+    assert len(report.ended) == 3
+
+
+def test_a_stopped_process_is_killed(use: Any, bench: Bench) -> None:
+    """SIGSTOP keeps SIGTERM waiting, not SIGKILL."""
+
+    async def stop(engine: LocalEngine) -> StopReport:
+        os.kill(engine.handle.pid or 0, signal.SIGSTOP)
+        return await engine.stop(kill_after=0.2)
+
+    script = "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done"
+    assert use(bench.sh(script), stop).exit == ExitStatus(signal=signal.SIGKILL)
+
+
+TREES = {
+    "children": "sleep 1000 & sleep 1000 & echo up; wait",
+    "another session": "setsid sleep 1000 & echo up; wait",
+    "another session and environment": "setsid env -i sleep 1000 & echo up; wait",
+    "daemon": "(setsid sleep 1000 & ) ; echo up; exec sleep 1000",
+    "daemon that ignores SIGTERM": "(trap '' TERM; setsid sleep 1000 & ) ; echo up; exec sleep 1000",
+    "orphan in the session, without environment": "(env -i sleep 1000 & ) ; echo up; exec sleep 1000",
+}
+
+
+@pytest.mark.parametrize("kind", TREES)
+def test_a_stop_ends_the_whole_tree(use: Any, bench: Bench, kind: str) -> None:
+    """Whatever changed its group, its session, its parent or its environment (B-PROC-x2)."""
+
+    async def stop(engine: LocalEngine) -> StopReport:
+        processes = 3 if kind == "children" else 2
+        pids = await see(engine, processes)
+        report = await engine.stop(kill_after=FOR_EVER if "ignores" not in kind else 0.2)
+        assert set(report.ended) == pids
+        assert not any(map(is_living, pids))
+        return report
+
+    assert use(bench.sh(TREES[kind]), stop).killed == ("ignores" in kind)
+
+
+async def see(engine: LocalEngine, processes: int) -> set[int]:
+    """Wait until the engine has that many processes, all executing what they were made for."""
+    while True:
+        pids = set((await engine.inspect()).pids)
+        names = {Path(f"/proc/{pid}/comm").read_text() for pid in pids}  # noqa: ASYNC240
+        if len(pids) == processes and names <= {"sh\n", "sleep\n"}:
+            return pids
+        await asyncio.sleep(0.01)
+
+
+def test_what_was_once_seen_is_not_lost(use: Any, bench: Bench) -> None:
+    """A process without token, session and parent is known from the look that saw it with its parent."""
+    script = "sh -c 'env -i setsid sleep 1000 & echo up; read line < fifo' & wait; exec sleep 1000"
+    os.mkfifo(bench.folder / "fifo")
+
+    async def stop(engine: LocalEngine) -> StopReport:
+        pids = await see(engine, 3)
+        (bench.folder / "fifo").write_text("go\n")  # the parent in between ends
+        await until(lambda: sum(map(is_living, pids)) == 2)
+        report = await engine.stop(kill_after=FOR_EVER)
+        assert not any(map(is_living, pids))
+        return report
+
+    assert len(use(bench.sh(script, cwd=str(bench.folder)), stop).ended) == 2
+
+
+def test_a_tree_that_goes_on_forking_is_ended(use: Any, bench: Bench) -> None:
+    """Looks are repeated until nobody is left."""
+    script = "trap '' TERM; echo up; while :; do sh -c 'setsid sleep 0.1 & sleep 0.05'; done"
+    assert use(bench.sh(script), stopping(0.2)).killed
+
+
+def test_a_process_that_forks_when_it_is_asked_to_end_is_ended(use: Any, bench: Bench) -> None:
+    """What began after the first look is found by a later one, and asked in its turn."""
+    script = "trap 'setsid sleep 1000 & exit 0' TERM; echo up; while :; do sleep 0.02; done"
+    report = use(bench.sh(script), stopping(FOR_EVER))
+    assert report.exit.success
+    assert not report.killed
+
+
+def test_nobody_else_is_touched(use: Any, bench: Bench) -> None:
+    """Not even a process of the same program with another token (S4)."""
+    with subprocess.Popen(["sleep", "1000"], env={"POOL_LIFECYCLE_TOKEN": "another"}) as stranger:
+        use(bench.sh(LASTING), stopping(0))
+        assert stranger.poll() is None
+        stranger.kill()
