@@ -43,7 +43,10 @@ class Subject(Protocol):
     host: Host
     book: LeaseBook
     engines: dict[str, Engine]
-    launching: Launching
+
+    @property
+    def launching(self) -> Launching:
+        """Its way to the drivers."""
 
     @property
     def snapshot(self) -> Snapshot:

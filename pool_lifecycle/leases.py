@@ -53,6 +53,9 @@ class _Watch:
         self.callback = callback
 
 
+NEVER_OPENED = GateReason("stopped")
+
+
 class LeaseBook:
     """The leases of one pool, and the gate that admits new ones. It begins closed.
 
@@ -95,7 +98,7 @@ class LeaseBook:
         self._token = first_token
         self._active: dict[int, Lease] = {}
         self._limit = 0  # `slots` while the gate is open, 0 while it is closed: one comparison tells both
-        self._gate: Serving | GateReason = GateReason("stopped")
+        self._gate: Serving | GateReason = NEVER_OPENED
         self._earliest: float | None = None  # no lease expires before
         self._waiting: OrderedDict[_Waiter, None] | None = None  # never empty, and only while full
         self._handing_over = False

@@ -6,6 +6,7 @@ Times are seconds on the monotonic clock that the caller's `now` comes from.
 from __future__ import annotations
 
 import enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -47,6 +48,10 @@ class Rules:
     limits: Limits = field(factory=Limits)
     backoff: Backoff = field(factory=Backoff)
     breaker: Breaker = field(factory=Breaker)
+
+
+_rules = lru_cache(maxsize=256)(Rules)
+"""Pools with the same numbers share one value."""
 
 
 @frozen
@@ -125,7 +130,7 @@ class Snapshot:
     @classmethod
     def new(cls, spec: PoolSpec, *, lineage: str, now: float) -> Snapshot:
         """A pool that has never run. `lineage` is a random name, drawn by the caller."""
-        rules = Rules(spec.limits, spec.backoff, spec.breaker)
+        rules = _rules(spec.limits, spec.backoff, spec.breaker)
         return cls(spec.pool_id, Target(spec.model), rules, lineage, since=now)
 
     @property
