@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
-from engine_kit.command import make_llama_server
-from engine_kit.tiny_model import make_tiny_model
 from rich.console import Console
 
-from pool_lifecycle import EngineSpec, Lease, Pool, PoolManager, PoolSpec
+from engine_kit.command import make_llama_server
+from engine_kit.tiny_model import make_tiny_model
+from pool_lifecycle import EngineSpec, Lease, Pool, PoolManager, PoolSpec, PoolState
 from pool_lifecycle.explain import seconds
 from pool_lifecycle.records import Moved, Record
 
@@ -66,9 +65,9 @@ class Story:
                 ticker.cancel()
 
     @staticmethod
-    async def _tick(pool: Pool, show: object) -> None:
+    async def _tick(pool: Pool, show: Callable[[str], None]) -> None:
         while True:
-            show(pool.explain())  # type: ignore[operator]
+            show(pool.explain())
             await asyncio.sleep(0.1)
 
 
@@ -92,7 +91,7 @@ async def drain_with_an_open_lease(story: Story, pool: Pool) -> None:
     story.tell(f"lease {lease.token} (last-request) is open; now the drain begins")
     draining = asyncio.create_task(pool.drain(deadline=30))
     async with story.watching(pool):
-        await pool.reached("draining")
+        await pool.reached(PoolState.DRAINING)
         try:
             pool.acquire("too-late")
         except Exception as refusal:  # noqa: BLE001 - shown, whatever it is
@@ -103,7 +102,8 @@ async def drain_with_an_open_lease(story: Story, pool: Pool) -> None:
         story.tell("the last lease is released")
         lease.release()
         outcome = await draining
-    story.tell(f"drain outcome: {outcome.end} in {seconds(outcome.duration)}, {outcome.leases_left} leases left")
+    took = seconds(outcome.duration)
+    story.tell(f"drain outcome: {outcome.end} in {took}, {outcome.leases_left} leases left")
 
 
 def left_behind(pid: int | None, url: str, state: Path) -> list[str]:
@@ -121,7 +121,7 @@ async def demo(story: Story, folder: Path) -> list[str]:
     """The whole story; returns what was left behind."""
     story.chapter("A model and an engine")
     model = make_tiny_model(folder / "tiny.gguf")
-    story.tell(f"made a random GGUF model of {os.path.getsize(model) / 1024:.0f} KiB")
+    story.tell(f"made a random GGUF model: {model.name}")
     engine = EngineSpec(str(make_llama_server(folder / "llama-server")), profile="llama.cpp")
     async with PoolManager(folder / "state", observers=[story.observe]) as manager:
         pool = await manager.add(PoolSpec("chat", engine, model=f"file:{model}", slots=SLOTS))

@@ -1,4 +1,4 @@
-"""The life of a pool in thirty lines: a real llama.cpp server from start to drain. Run: make quickstart."""
+"""The life of a pool in thirty lines: a real llama.cpp server from start to drain. Run it with python."""
 
 import asyncio
 import json
@@ -8,7 +8,6 @@ from pathlib import Path
 
 from engine_kit.command import make_llama_server
 from engine_kit.tiny_model import make_tiny_model
-
 from pool_lifecycle import EngineSpec, PoolManager, PoolSpec
 
 
@@ -27,7 +26,8 @@ async def main(folder: Path) -> None:
         pool = await manager.add(PoolSpec("chat", engine, model=f"file:{one}", slots=2))
         await pool.start()
         async with pool.lease(holder="req-17") as lease:
-            print(f"generation {lease.generation} says {await asyncio.to_thread(complete, lease.url, 'hi')!r}")
+            text = await asyncio.to_thread(complete, lease.url, "hi")
+            print(f"generation {lease.generation} says {text!r}")
         await pool.reload(f"file:{two}", drain_deadline=30)
         print(pool.explain())
         print(await pool.drain(deadline=5))
