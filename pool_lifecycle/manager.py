@@ -122,6 +122,10 @@ class PoolManager:
         """Every pool's status, by pool id."""
         return tuple(self._pools[name].status() for name in sorted(self._pools))
 
+    def observe(self, observer: Observer) -> None:
+        """Tell `observer` every record from now on."""
+        self._observers.append(observer)
+
     def events(self, after: int | None = None) -> AsyncIterator[Change]:
         """The changes of the registry as they come, after number `after` (None: from now on).
 
