@@ -18,16 +18,19 @@ $(shell rm -rf .venv)
 endif
 endif
 
-.PHONY: help venv demo test $(PARTS) bench diagrams clean
+.PHONY: help venv demo quickstart test $(PARTS) bench diagrams clean
 
 help: ## Show this list
 	@echo "make WORD, where WORD is one of:"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 13
 
 venv: .venv/.test-stamp ## Make the virtual environment for development in .venv
 
 demo: .venv/.demo-stamp ## Show a pool's life on a real engine, from preload to drain
 	@$(PY) examples/demo.py
+
+quickstart: .venv/.demo-stamp ## The same in thirty lines of Python
+	@$(PY) examples/quickstart.py
 
 test: .venv/.test-stamp ## Run everything there is to check; takes some minutes
 	@passed=0; failed=; \
