@@ -1,0 +1,193 @@
+"""Metrics for Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import runpy
+import sys
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+
+from pool_lifecycle import metrics
+from pool_lifecycle.causes import Cause, FailureClass, Stage
+from pool_lifecycle.errors import StartFailed
+from pool_lifecycle.manager import PoolManager
+from pool_lifecycle.metrics import DRAIN_BUCKETS_MS, PrometheusObserver
+from pool_lifecycle.plugins import Drivers, Interface
+from pool_lifecycle.pool import Pool
+from pool_lifecycle.spec import EngineSpec, HealthSpec, PoolSpec
+from pool_lifecycle.testing import virtual_time
+from pool_lifecycle.testing.memory import (
+    EngineScript,
+    MemoryHealthProbe,
+    MemoryLauncher,
+    MemoryProfile,
+    MemoryStager,
+)
+
+BROKEN = Cause(FailureClass.BAD_CONFIG, Stage.LAUNCH, "no such program", heals=False)
+WORKS = EngineScript(ready_after=1.0)
+
+
+@contextlib.asynccontextmanager
+async def managed(folder: Path, scripts: Iterable[EngineScript] = (WORKS,)) -> AsyncIterator[PoolManager]:
+    """A manager of memory engines."""
+    launcher = MemoryLauncher(tuple(scripts))
+    drivers = Drivers(
+        {
+            Interface.LAUNCHER: {"local": launcher},
+            Interface.HEALTH_PROBE: {"http": MemoryHealthProbe(launcher)},
+            Interface.MODEL_STAGER: {"file": MemoryStager()},
+            Interface.ENGINE_PROFILE: {"generic": MemoryProfile()},
+        }
+    )
+    async with PoolManager(folder, drivers=drivers, seed=1) as manager:
+        yield manager
+
+
+async def added(manager: PoolManager, name: str = "chat") -> Pool:
+    """A pool of two slots."""
+    return await manager.add(PoolSpec(name, EngineSpec("engine"), slots=2, health=HealthSpec()))
+
+
+class Scrapes:
+    """What a scrape sees, by the name and labels of the series."""
+
+    def __init__(self, manager: PoolManager) -> None:
+        self.registry = CollectorRegistry()
+        PrometheusObserver(manager, self.registry)
+
+    def __getitem__(self, series: str) -> float | None:
+        name, _, labels = series.rstrip("}").partition("{")
+        pairs = dict(pair.split("=") for pair in labels.split(",")) if labels else {}
+        return self.registry.get_sample_value(name, {"pool_id": "chat", **pairs})
+
+    def series(self) -> list[str]:
+        """Every series there is."""
+        return [
+            f"{sample.name}{sample.labels}" for metric in self.registry.collect() for sample in metric.samples
+        ]
+
+
+def test_drains_are_counted_and_timed(tmp_path: Path) -> None:
+    """B-DRAIN-009: one that came to its end, one cut off at its deadline; both with their durations."""
+
+    async def main() -> None:
+        async with managed(tmp_path) as manager:
+            seen, pool = Scrapes(manager), await added(manager)
+            await pool.start()
+            lease = pool.acquire("a")
+            draining = asyncio.create_task(pool.drain(60))
+            await asyncio.sleep(0.2)
+            lease.release()
+            await draining
+            assert seen["pool_drain_total{outcome=drained}"] == 1
+            assert seen["pool_drain_force_stop_total"] == 0
+            assert seen["pool_drain_duration_ms_sum"] == pytest.approx(200)
+            await pool.start()
+            pool.acquire("b")
+            await pool.drain(3)
+            assert seen["pool_drain_total{outcome=force_stopped}"] == 1
+            assert seen["pool_drain_force_stop_total"] == 1
+            assert seen["pool_drain_duration_ms_sum"] == pytest.approx(3200)
+            assert [seen[f"pool_drain_duration_ms_bucket{{le={le}}}"] for le in DRAIN_BUCKETS_MS[2:8]] == [
+                0, 1, 1, 1, 1, 2,
+            ]  # fmt: skip
+            assert seen["pool_drain_duration_ms_bucket{le=+Inf}"] == 2
+            assert seen["pool_drain_duration_ms_count"] == 2
+
+    virtual_time.run(main())
+
+
+def test_preloads_are_counted_by_how_they_end(tmp_path: Path) -> None:
+    """B-METRICS: a failure with its class."""
+
+    async def main() -> None:
+        async with managed(tmp_path, [EngineScript(launch_error=BROKEN), WORKS]) as manager:
+            seen, pool = Scrapes(manager), await added(manager)
+            assert seen["pool_preload_success_total"] == 0
+            with pytest.raises(StartFailed):
+                await pool.start()
+            assert seen["pool_preload_failure_total{reason=bad_config}"] == 1
+            await pool.start()
+            assert seen["pool_preload_success_total"] == 1
+            assert seen["pool_preload_failure_total{reason=bad_config}"] == 1
+
+    virtual_time.run(main())
+
+
+def test_leases_and_slots_are_read_at_the_scrape(tmp_path: Path) -> None:
+    """B-METRICS: they follow the lease book, and a lease has nobody to tell."""
+
+    async def main() -> None:
+        async with managed(tmp_path) as manager:
+            seen, pool = Scrapes(manager), await added(manager)
+            await pool.start()
+            lease = pool.acquire("a")
+            names = ("pool_slots_total", "pool_slots_free", "pool_active_leases")
+            assert [seen[name] for name in names] == [2, 1, 1]
+            lease.release()
+            assert [seen[name] for name in names] == [2, 2, 0]
+            assert pool.book.on_change is None
+
+    virtual_time.run(main())
+
+
+def test_the_series_of_a_removed_pool_end(tmp_path: Path) -> None:
+    """All of them; those of another pool stay."""
+
+    async def main() -> None:
+        async with managed(tmp_path) as manager:
+            seen = Scrapes(manager)
+            for name in ("chat", "embed"):
+                pool = await added(manager, name)
+                await pool.start()
+                await pool.drain(1)
+            assert any("chat" in one for one in seen.series())
+            await manager.remove("chat")
+            assert not any("chat" in one for one in seen.series())
+            assert any("embed" in one for one in seen.series())
+            await added(manager, "chat")
+            assert seen["pool_preload_success_total"] == 0
+
+    virtual_time.run(main())
+
+
+def test_both_text_formats_can_show_them(tmp_path: Path) -> None:
+    """The names are what they were asked to be."""
+
+    async def main() -> None:
+        async with managed(tmp_path) as manager:
+            seen, pool = Scrapes(manager), await added(manager)
+            await pool.start()
+            await pool.drain(1)
+            openmetrics = generate_openmetrics(seen.registry)  # type: ignore[no-untyped-call]
+            for text in (generate_latest(seen.registry), openmetrics):
+                assert b'pool_drain_total{outcome="drained",pool_id="chat"} 1.0' in text
+                assert b'pool_slots_total{pool_id="chat"} 2.0' in text
+
+    virtual_time.run(main())
+
+
+def test_two_observers_of_one_registry_are_refused(tmp_path: Path) -> None:
+    """Or everything would be counted twice."""
+
+    async def main() -> None:
+        async with managed(tmp_path) as manager:
+            seen = Scrapes(manager)
+            with pytest.raises(ValueError, match="Duplicated"):
+                PrometheusObserver(manager, seen.registry)
+
+    virtual_time.run(main())
+
+
+def test_without_the_extra_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a sentence that can be pasted."""
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'pool-lifecycle\[metrics\]'"):
+        runpy.run_path(metrics.__file__)
