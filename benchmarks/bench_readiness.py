@@ -84,7 +84,7 @@ async def _polled(notes: Path, load: float, offset: float, late: list[float]) ->
     arguments = (str(ENGINE), str(port), str(load + offset), "silent", str(notes))
     engine = await asyncio.create_subprocess_exec(sys.executable, *arguments)
     try:
-        while not (await probe.check(target=ProbeTarget("127.0.0.1", port), timeout=10)).ok:
+        while not (await probe.check(target=ProbeTarget("127.0.0.1", port), timeout=10)).ok:  # noqa: ASYNC110
             await asyncio.sleep(FIXED)
         late.append(time.monotonic() - _noted(notes, "ready"))
     finally:
@@ -123,7 +123,7 @@ async def _polled_release(offset: float) -> float:
     """The peer: a drain that looks at the count every 100 ms, without even sending a signal."""
     released: list[float] = []
     asyncio.get_running_loop().call_later(0.15 + offset, lambda: released.append(time.monotonic()))
-    while not released:
+    while not released:  # noqa: ASYNC110 - the peer polls: that is what it is
         await asyncio.sleep(0.1)
     return time.monotonic() - released[0]
 

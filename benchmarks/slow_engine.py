@@ -1,7 +1,7 @@
 """An engine that loads for a given time and notes when things happened, for the benchmarks.
 
-Its arguments: port, seconds of load, `log` or `silent`, and a file that gets a line `ready T` when it can
-first answer 200 and `term T` when SIGTERM comes. T is the system's monotonic clock, the same in every process.
+Arguments: port, seconds of load, `log` or `silent`, and a file that gets a line `ready T` when it can first
+answer 200 and `term T` when SIGTERM comes. T is the monotonic clock, the same in every process.
 """
 
 import os

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-
-from pool_lifecycle.interfaces import Pattern
 
 WINDOW = 16 * 1024
 """How much of the end is looked at, in bytes: a bound on work, whatever an engine writes."""
@@ -40,13 +37,3 @@ def last_lines(path: str, *, since: int) -> tuple[str, ...]:
 
 def _printable(line: str) -> str:
     return "".join(char if char.isprintable() else " " for char in line[:LINE]).strip()
-
-
-def recognise(lines: Iterable[str], patterns: Iterable[Pattern]) -> tuple[Pattern, str] | None:
-    """The first pattern, in their order, that some line contains, and the last line that does."""
-    kept = tuple(lines)
-    for pattern in patterns:
-        for line in reversed(kept):
-            if pattern.text in line:
-                return pattern, line
-    return None

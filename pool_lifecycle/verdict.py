@@ -6,11 +6,12 @@ of this launch's log.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import evolve
 
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.interfaces import Pattern
-from pool_lifecycle.logtail import recognise
 
 
 def ending(
@@ -44,3 +45,13 @@ def _kind(status: ExitStatus) -> FailureClass:
     if not status.known:
         return FailureClass.UNKNOWN
     return FailureClass.EXIT if status.signal is None else FailureClass.SIGNAL
+
+
+def recognise(lines: Iterable[str], patterns: Iterable[Pattern]) -> tuple[Pattern, str] | None:
+    """The first pattern, in their order, that some line contains, and the last line that does."""
+    kept = tuple(lines)
+    for pattern in patterns:
+        for line in reversed(kept):
+            if pattern.text in line:
+                return pattern, line
+    return None
