@@ -1,0 +1,129 @@
+"""Growth of files is told at once by inotify, and found by looking where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pool_lifecycle_drivers import growth
+from pool_lifecycle_drivers.growth import GrowthWatch
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+def inotify_instances() -> int:
+    links = (f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd"))
+    return sum("inotify" in os.readlink(link) for link in links if os.path.lexists(link))
+
+
+def append(path: Path) -> None:
+    with path.open("a") as file:
+        file.write("x")
+
+
+def test_a_write_wakes_whoever_waits_for_that_file(run_real: Run, tmp_path: Path) -> None:
+    """All who wait for it, and nobody who waits for another; no interval is waited for."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.touch()
+    other.touch()
+
+    async def main() -> None:
+        watch = GrowthWatch()
+        with watch.watching(str(one)) as first, watch.watching(str(one)) as second:
+            with watch.watching(str(other)) as third:
+                waiting = [asyncio.ensure_future(alarm.wait()) for alarm in (first, second, third)]
+                assert inotify_instances() == 1
+                append(one)
+                await asyncio.wait_for(asyncio.gather(*waiting[:2]), 10)
+                assert not waiting[2].done()
+                append(other)
+                await asyncio.wait_for(waiting[2], 10)
+            again = asyncio.ensure_future(first.wait())
+            await asyncio.sleep(0)
+            assert not again.done()
+            append(one)
+            await asyncio.wait_for(again, 10)
+        assert inotify_instances() == 0
+
+    run_real(main())
+
+
+def test_a_write_between_the_look_and_the_wait_is_not_lost(run_real: Run, tmp_path: Path) -> None:
+    """The watch is there before the look."""
+    path = tmp_path / "file"
+    path.touch()
+
+    async def main() -> None:
+        with GrowthWatch().watching(str(path)) as alarm:
+            append(path)
+            await asyncio.wait_for(alarm.wait(), 10)
+
+    run_real(main())
+
+
+def test_when_the_kernel_lost_count_everybody_looks(run_real: Run, tmp_path: Path) -> None:
+    """The queue of events overflowed."""
+    path = tmp_path / "file"
+    path.touch()
+    lost = struct.pack("iIII", -1, growth.IN_Q_OVERFLOW, 0, 0)
+
+    async def main() -> None:
+        watch = GrowthWatch()
+        with watch.watching(str(path)) as alarm:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(os, "read", lambda fd, size: lost)
+                watch._read()
+            await asyncio.wait_for(alarm.wait(), 10)
+
+    run_real(main())
+
+
+class Unavailable:
+    """A C library without inotify, or out of instances."""
+
+    def inotify_init1(self, flags: int) -> int:
+        return -1
+
+
+@pytest.mark.parametrize("why", ["no inotify", "no file"])
+def test_without_inotify_the_file_is_looked_at_again_and_again(
+    run_real: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """A sandbox, or a file that is not there yet."""
+    monkeypatch.setattr(growth, "POLL", 0.001)
+    if why == "no inotify":
+        monkeypatch.setattr(growth, "_libc", Unavailable())
+
+    async def main() -> None:
+        with GrowthWatch().watching(str(tmp_path / "file")) as alarm:
+            await asyncio.wait_for(alarm.wait(), 10)
+            await asyncio.wait_for(alarm.wait(), 10)
+        assert inotify_instances() == 0
+
+    run_real(main())
+
+
+def test_it_can_be_used_by_one_loop_after_another(run_real: Run, tmp_path: Path) -> None:
+    """Also when the first was closed with somebody waiting in it."""
+    path = tmp_path / "file"
+    path.touch()
+    watch = GrowthWatch()
+    left = watch.watching(str(path))
+
+    async def leave() -> None:
+        left.__enter__()
+
+    async def main() -> None:
+        with watch.watching(str(path)) as alarm:
+            append(path)
+            await asyncio.wait_for(alarm.wait(), 10)
+
+    run_real(leave())
+    run_real(main())
+    assert inotify_instances() == 0

@@ -1,0 +1,142 @@
+"""Looks in a thread: outcomes come back, a hanging one holds nobody else up, and many askers share one."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from pool_lifecycle_drivers.offload import Shared, in_thread
+from tests.drivers.real_processes import until
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+MAIN = threading.get_ident()
+
+
+def test_what_the_work_returns_or_raises_comes_back(run_real: Run) -> None:
+    """From a thread that is not the loop's."""
+
+    async def main() -> None:
+        assert await in_thread(threading.get_ident) != threading.get_ident()
+        with pytest.raises(ZeroDivisionError):
+            await in_thread(lambda: 1 // 0)
+
+    run_real(main())
+
+
+def test_a_hanging_look_holds_up_neither_the_loop_nor_its_end(run_real: Run) -> None:
+    """Whoever asked can give up; the loop is closed while the thread still hangs."""
+    release, ended = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        release.wait()
+        ended.set()
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(in_thread(hang), 0.01)
+        assert await in_thread(lambda: "another") == "another"
+
+    run_real(main())
+    release.set()
+    assert ended.wait(10)
+
+
+def test_news_for_somebody_who_gave_up_is_dropped(run_real: Run) -> None:
+    """The loop goes on, and nothing is logged as an error."""
+    release = threading.Event()
+
+    async def main() -> None:
+        errors: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+        task = asyncio.ensure_future(in_thread(release.wait))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        release.set()
+        await in_thread(lambda: None)
+        await in_thread(lambda: None)
+        assert errors == []
+
+    run_real(main())
+
+
+def test_a_host_short_of_threads_is_an_ordinary_error(run_real: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An OSError, as for any other shortage of the host."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
+    with pytest.raises(OSError, match="can't start new thread"):
+        run_real(in_thread(lambda: None))
+
+
+class Counted:
+    """A look that tells how many there have been, and can be held."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.gate = threading.Event()
+
+    def prepare(self) -> Callable[[], int]:
+        self.begun += 1
+        number = self.begun
+        return lambda: (self.gate.wait(), number)[1]
+
+
+def test_askers_share_a_look_but_never_get_one_begun_before_they_asked(run_real: Run) -> None:
+    """However many ask during one look, one more is taken for all of them."""
+
+    async def main() -> None:
+        looks = Counted()
+        shared = Shared(looks.prepare)
+        first = [asyncio.ensure_future(shared.get()) for _ in range(3)]
+        await until(lambda: looks.begun)
+        later = [asyncio.ensure_future(shared.get()) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        assert looks.begun == 1
+        looks.gate.set()
+        assert await asyncio.gather(*first, *later) == [1, 1, 1, 2, 2, 2]
+        assert await shared.get() == 3
+
+    run_real(main())
+
+
+def test_one_who_gives_up_does_not_take_the_look_from_the_others(run_real: Run) -> None:
+    """And a look that fails fails for all who shared it, not for the next."""
+
+    async def main() -> None:
+        looks = Counted()
+        shared = Shared(looks.prepare)
+        one, other = (asyncio.ensure_future(shared.get()) for _ in range(2))
+        await asyncio.sleep(0)
+        one.cancel()
+        looks.gate.set()
+        assert await other == 1
+        results: list[Callable[[], int]] = [lambda: 5, lambda: 1 // 0]
+        failing = Shared(results.pop)
+        with pytest.raises(ZeroDivisionError):
+            await failing.get()
+        assert await failing.get() == 5
+
+    run_real(main())
+
+
+def test_it_can_be_used_by_one_loop_after_another(run_real: Run) -> None:
+    """Also when the first was closed in the middle of a look."""
+    looks = Counted()
+    shared = Shared(looks.prepare)
+
+    async def give_up() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(shared.get(), 0.01)
+
+    asyncio.run(give_up())
+    looks.gate.set()
+    assert run_real(shared.get()) == 2
