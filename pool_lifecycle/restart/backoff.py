@@ -6,9 +6,6 @@ from attrs import field, frozen
 
 from pool_lifecycle.checks import check_all, check_order, checked, number, seconds
 
-_LARGEST_EXPONENT = 64
-"""Beyond this the delay is at its maximum anyway; it keeps a power from overflowing."""
-
 
 @frozen
 class Backoff:
@@ -34,6 +31,11 @@ class Backoff:
 
         `chance` in [-1, 1] places the jitter; the caller draws it, so that this stays a function.
         """
-        exponent = min(max(failures, 1) - 1, _LARGEST_EXPONENT)
-        base = min(self.initial * self.factor**exponent, self.maximum)
-        return min(max(base * (1 + self.jitter * chance), self.minimum), self.maximum)
+        delay = self._law(max(failures, 1)) * (1 + self.jitter * chance)
+        return min(max(delay, self.minimum), self.maximum)
+
+    def _law(self, failures: int) -> float:
+        try:
+            return min(self.initial * float(self.factor) ** (failures - 1), self.maximum)
+        except OverflowError:  # a float, unlike an int, says at once that it has grown beyond all bounds
+            return self.maximum if self.initial else 0.0
