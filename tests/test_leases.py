@@ -77,7 +77,8 @@ def test_a_full_book_refuses_at_once() -> None:
 
 
 def test_tokens_only_grow() -> None:
-    """B-REG-x1: over releases, closed gates and new generations, and on from a given number."""
+    """B-REG-x1: over releases, closed gates and new generations, from 1 or on from a given number."""
+    assert a_book().acquire("a").token == 1
     book = LeaseBook("chat", 1, Clock(), first_token=500)
     tokens = []
     for generation in range(1, 4):

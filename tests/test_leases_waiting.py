@@ -214,8 +214,9 @@ def test_a_thread_waits_no_longer_than_it_said() -> None:
     """A time-out of zero is a question, not a wait."""
     book = a_book(1)
     book.acquire("first")
-    with pytest.raises(NoFreeSlot):
+    with pytest.raises(NoFreeSlot) as caught:
         book.acquire_blocking("late", timeout=0)
+    assert caught.value.waited == 0
     assert book.waiting == 0
 
 
