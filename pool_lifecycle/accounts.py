@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attrs import define
+from attrs import define, frozen
 
+from pool_lifecycle.answers import NO_PERMIT
 from pool_lifecycle.lifecycle import PoolEvent, PoolState
 from pool_lifecycle.records import DrainBegan, DrainEnd, DrainEnded, DrainOutcome, PreloadEnded, Record
 from pool_lifecycle.snapshot import Notify, Snapshot
@@ -26,6 +27,14 @@ _PRELOADING = (PoolState.STAGING, PoolState.STARTING)
 _PRELOAD_FAILED = (PoolState.RECOVERING, PoolState.BACKING_OFF, PoolState.FAILED)
 
 
+@frozen
+class Asked:
+    """When somebody asked for a drain, and how many drains had ended before."""
+
+    at: float
+    ended_before: int
+
+
 @define(eq=False)
 class Accounts:
     """The drain and the preload of one pool that are under way, and the last drain that ended."""
@@ -34,7 +43,7 @@ class Accounts:
     preload_began: float = 0.0
     drain_began: float = 0.0
     drain_leases: int = 0
-    drain_ended: float = 0.0
+    drains_ended: int = 0
     last_drain: DrainOutcome | None = None
 
     def follow(
@@ -50,16 +59,20 @@ class Accounts:
             self.drain_began, self.drain_leases = now, leases
             yield DrainBegan(self.pool_id, now, leases, (after.deadline or now) - now)
 
-    def outcome(self, *, since: float, now: float) -> DrainOutcome:
-        """How the drain ended that somebody asked for at `since` and that is over now."""
-        if self.last_drain is not None and self.drain_ended >= since:
+    def asked(self, now: float) -> Asked:
+        """Somebody asks for a drain."""
+        return Asked(now, self.drains_ended)
+
+    def outcome(self, asked: Asked, now: float) -> DrainOutcome:
+        """How the drain ended that was asked for, and that is over now."""
+        if self.last_drain is not None and self.drains_ended > asked.ended_before:
             return self.last_drain
-        return DrainOutcome(self.pool_id, DrainEnd.NOTHING_SERVED, now - since)
+        return DrainOutcome(self.pool_id, DrainEnd.NOTHING_SERVED, now - asked.at)
 
     def _drained(self, end: DrainEnd, leases: int, now: float) -> DrainEnded:
         lasted = now - self.drain_began
         self.last_drain = DrainOutcome(self.pool_id, end, lasted, self.drain_leases, leases)
-        self.drain_ended = now
+        self.drains_ended += 1
         return DrainEnded(self.pool_id, now, self.last_drain)
 
     def _preload(self, before: Snapshot, after: Snapshot, now: float) -> Iterator[Record]:
@@ -71,4 +84,4 @@ class Accounts:
         if after.state is PoolState.READY:
             yield PreloadEnded(self.pool_id, now, now - self.preload_began, None)
         elif after.state in _PRELOAD_FAILED:
-            yield PreloadEnded(self.pool_id, now, now - self.preload_began, after.cause)
+            yield PreloadEnded(self.pool_id, now, now - self.preload_began, after.cause or NO_PERMIT)

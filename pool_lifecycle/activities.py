@@ -9,12 +9,13 @@ reads from the snapshot.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, Protocol
 
 from pool_lifecycle.causes import Cause, FailureClass, Stage
-from pool_lifecycle.errors import DriverError
+from pool_lifecycle.errors import DriverError, PoolLifecycleError
 from pool_lifecycle.events import (
     Drained,
     Due,
@@ -42,7 +43,6 @@ class Subject(Protocol):
     spec: PoolSpec
     host: Host
     book: LeaseBook
-    engines: dict[str, Engine]
 
     @property
     def launching(self) -> Launching:
@@ -67,11 +67,13 @@ async def stage(pool: Subject, epoch: int) -> Outcome:
     target = _target(pool.snapshot)
     if not pool.snapshot.engines:  # else the port, for one, is rightly in use: by our own engine
         pool.see("checking whether the engine can be launched")
-        causes = await pool.launching.preflight(target)
+        with during(Stage.PREFLIGHT):
+            causes = await pool.launching.preflight(target)
         if causes:
-            return Failed(epoch=epoch, cause=causes[0])
+            return Failed(epoch=epoch, cause=min(causes, key=lambda cause: cause.heals))
     if target.model is not None:
-        await _stage_model(pool, epoch, target)
+        pool.see(f"staging {target.model}")
+        await pool.launching.stage(target, partial(_staging, pool, epoch), keep=pool.snapshot.target)
     return Staged(epoch)
 
 
@@ -79,25 +81,27 @@ def _target(snapshot: Snapshot) -> Target:
     return snapshot.target if snapshot.plan is None else snapshot.plan.target
 
 
-async def _stage_model(pool: Subject, epoch: int, target: Target) -> None:
-    def progress(news: StageProgress) -> None:
+def _staging(pool: Subject, epoch: int, news: StageProgress) -> None:
+    if pool.snapshot.epoch == epoch:
         total = f" of {news.total}" if news.total is not None else ""
         pool.see(f"staging: {news.done}{total} bytes")
-        pool.tell(Progressed(epoch))
+        _progressed(pool, epoch)
 
-    reference = target.model or ""
-    pool.see(f"staging {reference}")
-    stager = pool.host.drivers.stager(pool.spec.stager)
-    await stager.resolve(reference=reference)
-    staged = await stager.stage(reference=reference, progress=progress)
-    pool.launching.place(target, staged)
+
+def _progressed(pool: Subject, epoch: int) -> None:
+    """Tell that the work gets on, if that gives it more time."""
+    snapshot = pool.snapshot
+    wanted = pool.host.loop.time() + pool.spec.limits.stall
+    if snapshot.epoch == epoch and snapshot.deadline is not None and snapshot.deadline < wanted:
+        pool.tell(Progressed(epoch))
 
 
 async def launch(pool: Subject, epoch: int) -> Outcome:
     """Start the engine and wait until its own process tree answers that it is ready, or has ended."""
     instance = pool.snapshot.newest
     assert instance is not None  # made by the step that entered this state
-    engine = await pool.launching.launch(instance)
+    with during(Stage.LAUNCH):
+        engine = await pool.launching.launch(instance)
     ready = asyncio.ensure_future(_until_ready(pool, epoch, instance, engine))
     ended = asyncio.ensure_future(engine.wait())
     try:
@@ -105,7 +109,7 @@ async def launch(pool: Subject, epoch: int) -> Outcome:
         if not ended.done() and not _known_to_have_ended(pool):
             return ready.result()
         status = await ended
-        return Failed(epoch=epoch, cause=pool.launching.verdict(instance, status, Stage.HEALTH))
+        return Failed(epoch=epoch, cause=pool.launching.verdict(instance, status))
     finally:
         await _cancelled(ready, ended)
 
@@ -125,22 +129,24 @@ async def _until_ready(pool: Subject, epoch: int, instance: Instance, engine: En
     impostor = await pool.launching.impostor(instance, engine)
     if impostor is not None:
         return Failed(epoch=epoch, cause=impostor)
-    await pool.launching.warm_up(engine, grew, pool.see)
-    await pool.launching.hand_off(instance, engine)
+    with during(Stage.WARM_UP):
+        await pool.launching.warm_up(engine, grew, pool.see)
+    if pool.snapshot.epoch == epoch:  # else a driver ignored that we were cancelled
+        await pool.launching.hand_off(instance, engine)
     return Healthy(epoch)
 
 
 async def _follow_output(pool: Subject, epoch: int, engine: Engine, grew: asyncio.Event) -> None:
     """Engine output is a reason to look again at once, and a sign of progress."""
     written = 0
-    while True:
-        written = await engine.output(after=written)
-        grew.set()
-        snapshot = pool.snapshot
-        wanted = pool.host.loop.time() + pool.spec.limits.stall
-        if snapshot.epoch == epoch and snapshot.deadline is not None and snapshot.deadline < wanted:
-            pool.tell(Progressed(epoch))
-        await asyncio.sleep(FLOOD_GAP)
+    try:
+        while True:
+            written = await engine.output(after=written)
+            grew.set()
+            _progressed(pool, epoch)
+            await asyncio.sleep(FLOOD_GAP)
+    except Exception as error:  # noqa: BLE001 - readiness can be found without it
+        pool.launching.misbehaved(f"following the engine's output failed: {error!r}")
 
 
 FLOOD_GAP = 0.010
@@ -151,7 +157,7 @@ async def drain(pool: Subject, epoch: int) -> Outcome:
     """Wait for the last lease of the serving generation; end a spare meanwhile, if there is one."""
     snapshot = pool.snapshot
     for spare in snapshot.spares:
-        _begin_ending(pool, spare)
+        pool.launching.end_soon(spare, pool.spec.limits.stop_grace)
     await _no_lease(pool, snapshot.serving or 0)
     return Drained(epoch)
 
@@ -167,12 +173,6 @@ async def _no_lease(pool: Subject, generation: int) -> None:
         forget()
 
 
-def _begin_ending(pool: Subject, instance: Instance) -> None:
-    engine = pool.engines.get(instance.token)
-    if engine is not None:
-        pool.launching.end_soon(engine, pool.spec.limits.stop_grace)
-
-
 async def end(pool: Subject, epoch: int) -> Outcome:
     """End every engine and wait until nothing is left of any."""
     await pool.launching.withdraw()
@@ -181,16 +181,26 @@ async def end(pool: Subject, epoch: int) -> Outcome:
 
 
 async def _end_one(pool: Subject, instance: Instance) -> None:
+    """End one engine, however often its driver fails at it; the limit of the state is not its concern."""
     await pool.launching.settled(instance)
-    engine = pool.engines.get(instance.token)
-    if engine is None:  # it never became a process
-        return
     pool.see(f"ending generation {instance.generation}")
-    grace = pool.spec.limits.stop_grace
-    if instance.kill_at is not None:
-        grace = max(0.0, instance.kill_at - pool.host.loop.time())
-    await engine.stop(kill_after=grace)
-    pool.engines.pop(instance.token, None)
+    pause = STOP_AGAIN
+    while not await pool.launching.stop(instance, _grace(pool, instance)):
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, STOP_AGAIN_AT_MOST)
+    pool.launching.forget(instance)
+
+
+STOP_AGAIN, STOP_AGAIN_AT_MOST = 1.0, 60.0
+"""Seconds until a stop that failed is tried again: at first, and at most after doubling."""
+
+
+def _grace(pool: Subject, instance: Instance) -> float:
+    """Seconds until it is killed, as things stand now: while we waited that may have moved earlier."""
+    now = pool.host.loop.time()
+    times = (one.kill_at for one in pool.snapshot.engines if one.token == instance.token)
+    kill_at = next(times, instance.kill_at)
+    return pool.spec.limits.stop_grace if kill_at is None else max(0.0, kill_at - now)
 
 
 async def retire(pool: Subject, epoch: int) -> Outcome:
@@ -198,7 +208,8 @@ async def retire(pool: Subject, epoch: int) -> Outcome:
     for spare in pool.snapshot.spares:
         patience = (spare.kill_at or 0.0) - pool.spec.limits.stop_grace - pool.host.loop.time()
         try:
-            await asyncio.wait_for(_no_lease(pool, spare.generation), max(0.0, patience))
+            async with asyncio.timeout(max(0.0, patience)):
+                await _no_lease(pool, spare.generation)
         except TimeoutError:
             pool.see(f"generation {spare.generation} still had leases at its deadline")
         await _end_one(pool, spare)
@@ -219,10 +230,21 @@ async def _cancelled(*tasks: asyncio.Future[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def failure(error: Exception, stage_: Stage) -> Cause:
-    """The cause of an exception that came out of an activity. Only a DriverError is as it should be."""
+@contextlib.contextmanager
+def during(stage_: Stage) -> Iterator[None]:
+    """Whatever is raised within is a failure of this stage."""
+    try:
+        yield
+    except Exception as error:
+        raise DriverError("driver", failure(error, stage_)) from error
+
+
+def failure(error: BaseException, stage_: Stage) -> Cause:
+    """The cause of an exception that came out of an activity. Only our own errors are as they should be."""
     if isinstance(error, DriverError):
         return error.cause
+    if isinstance(error, PoolLifecycleError):
+        return Cause(FailureClass.UNKNOWN, stage_, error.what, remedy=error.remedy)
     message = f"a driver raised {type(error).__name__}: {error}"
     return Cause(FailureClass.UNKNOWN, stage_, message, remedy="report this to the driver's author")
 

@@ -7,6 +7,7 @@ goes on waiting.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 from attrs import frozen
@@ -21,6 +22,7 @@ from pool_lifecycle.errors import (
     StartFailed,
     Superseded,
 )
+from pool_lifecycle.events import Drain, Halt, Reload, Start, Stop, Strategy, Wish
 from pool_lifecycle.lifecycle import LIFECYCLE, Mark, PoolEvent, PoolState
 from pool_lifecycle.notes import CHANGING
 from pool_lifecycle.snapshot import Intent, Notify, Snapshot
@@ -40,16 +42,17 @@ Judge: TypeAlias = Callable[[Snapshot, Notify], Answer | None]
 """Given the pool after a row and the notice of that row: the answer, or None to go on waiting."""
 
 
+NO_PERMIT = Cause(FailureClass.PREFLIGHT, Stage.PREFLIGHT, "a circuit is open, so no start is allowed")
+"""Why a pool is failed in which nothing has failed."""
+
+
 def _start_failed(snapshot: Snapshot, _notice: Notify) -> Answer:
     if snapshot.intent is not Intent.RUN:
-        return _superseded("start", snapshot)
-    cause = snapshot.cause or _NO_PERMIT
+        return _superseded("start", by="a stop", snapshot=snapshot)
+    cause = snapshot.cause or NO_PERMIT
     return Answer(
         StartFailed(cause, pool_id=snapshot.pool_id, state=snapshot.state, remedy=_next_try(snapshot, cause))
     )
-
-
-_NO_PERMIT = Cause(FailureClass.PREFLIGHT, Stage.PREFLIGHT, "a circuit is open, so no start is allowed")
 
 
 def _next_try(snapshot: Snapshot, cause: Cause) -> str:
@@ -62,8 +65,7 @@ def _next_try(snapshot: Snapshot, cause: Cause) -> str:
     return cause.remedy
 
 
-def _superseded(what: str, snapshot: Snapshot) -> Answer:
-    by = "a start" if snapshot.intent is Intent.RUN else "a stop"
+def _superseded(what: str, *, by: str, snapshot: Snapshot) -> Answer:
     return Answer(Superseded(what, by=by, pool_id=snapshot.pool_id, state=snapshot.state))
 
 
@@ -101,54 +103,89 @@ _START: dict[PoolState, Any] = {
 }
 
 
-def _stop_superseded(snapshot: Snapshot, _notice: Notify) -> Answer:
-    return _superseded("stop", snapshot)
+def _ending(what: str) -> dict[PoolState, Any]:
+    def superseded(snapshot: Snapshot, _notice: Notify) -> Answer:
+        return _superseded(what, by="a start", snapshot=snapshot)
+
+    again = dict.fromkeys((S.STAGING, S.FAILED, S.BACKING_OFF), superseded)
+    return {S.STOPPED: DONE, S.STUCK: _stuck, **again}
 
 
-_STOP: dict[PoolState, Any] = {
-    S.STOPPED: DONE,
-    S.STUCK: _stuck,
-    S.STAGING: _stop_superseded,
-    S.FAILED: _stop_superseded,
-    S.BACKING_OFF: _stop_superseded,
-    S.READY: _stop_superseded,
-}
-
-_DRAIN: dict[PoolState, Any] = {**_STOP, S.READY: DONE, S.RETIRING: DONE}
+_STOP = _ending("stop")
+_DRAIN = {**_ending("drain"), S.READY: DONE, S.RETIRING: DONE}
 """A drain that was called off is over too; its outcome says so."""
 
 
-def _reload(snapshot: Snapshot, notice: Notify) -> Answer | None:
-    if notice.mark in (M.BUSY, M.REFUSED):
-        return _refused(snapshot, notice)
-    if notice.event is PoolEvent.RELOAD and notice.mark in (M.UNCHANGED, M.CONFIGURED):
-        return DONE
-    if snapshot.state in CHANGING or notice.event is PoolEvent.RELOAD:
+def _reload(wish: Reload, snapshot: Snapshot, notice: Notify) -> Answer | None:
+    if notice.event is PoolEvent.RELOAD:
+        return _asked_to_reload(wish, snapshot, notice)
+    if snapshot.state in CHANGING:
         return None
-    if notice.mark is M.COMMITTED:
+    if notice.mark == M.COMMITTED:
         return DONE
-    if snapshot.state in (S.DRAINING, S.STOPPING):
-        return Answer(
-            Superseded("reload", by=f"a {notice.event}", pool_id=snapshot.pool_id, state=snapshot.state)
-        )
-    cause = notice.cause or Cause(FailureClass.UNKNOWN, Stage.RUN, notice.why)
-    if notice.mark is M.ABORTED:
-        cause = Cause(FailureClass.UNKNOWN, Stage.DRAIN, "leases were left at the drain's deadline")
-    return Answer(ReloadFailed(cause, pool_id=snapshot.pool_id, state=snapshot.state))
+    overtaken_by = _OVERTAKES.get(notice.event)
+    if overtaken_by is not None:
+        return _superseded("reload", by=overtaken_by, snapshot=snapshot)
+    return Answer(ReloadFailed(_why_not(notice), pool_id=snapshot.pool_id, state=snapshot.state))
 
 
-def _refused(snapshot: Snapshot, notice: Notify) -> Answer:
-    under_way = f" (to {snapshot.plan.target.model!r})" if snapshot.plan else ""
-    what = f"reload refused: {notice.why}{under_way}"
-    remedy = "wait for it, or call it off with resume" if snapshot.plan else "reset the circuit first"
+def _asked_to_reload(wish: Reload, snapshot: Snapshot, notice: Notify) -> Answer | None:
+    """The row that our own wish took, or somebody else's later one."""
+    match notice.mark:
+        case M.UNCHANGED | M.CONFIGURED:
+            return DONE
+        case M.REFUSED:
+            surge = wish.strategy is Strategy.SURGE
+            return _refused(snapshot, notice.why, _NO_SURGE if surge else "reset the circuit first")
+        case M.BUSY if snapshot.plan is not None and snapshot.plan.target != wish.target:
+            why = f"{notice.why}, and one to {snapshot.plan.target.model!r} is under way"
+            return _refused(snapshot, why, "wait for it, or call it off with resume")
+        case _:
+            return None
+
+
+_NO_SURGE = "use strategy stage_first, which needs no room for two engines"
+
+_OVERTAKES: dict[PoolEvent, str] = {
+    PoolEvent.DRAIN: "a drain",
+    PoolEvent.STOP: "a stop",
+    PoolEvent.HALT: "the end of the manager",
+    PoolEvent.RESUME: "a resume",
+}
+"""The wishes that end a change of model."""
+
+
+def _refused(snapshot: Snapshot, why: str, remedy: str) -> Answer:
+    what = f"reload refused: {why}"
     return Answer(ReloadRefused(what, pool_id=snapshot.pool_id, state=snapshot.state, remedy=remedy))
 
 
-JUDGES: dict[PoolEvent, Judge] = {
-    PoolEvent.START: _start,
-    PoolEvent.STOP: lambda snapshot, notice: _judged(_STOP, snapshot, notice),
-    PoolEvent.HALT: lambda snapshot, notice: _judged(_STOP, snapshot, notice),
-    PoolEvent.DRAIN: lambda snapshot, notice: _judged(_DRAIN, snapshot, notice),
-    PoolEvent.RELOAD: _reload,
-}
-"""Who waits for more than the row itself. `resume`, `reset` and `allow_one` are answered by their row."""
+def _why_not(notice: Notify) -> Cause:
+    if notice.cause is not None:
+        return notice.cause
+    if notice.mark == M.ABORTED:
+        return _LEASES_LEFT
+    return Cause(FailureClass.UNKNOWN, Stage.RUN, notice.why)
+
+
+_LEASES_LEFT = Cause(
+    FailureClass.UNKNOWN,
+    Stage.DRAIN,
+    "leases were left at the drain's deadline",
+    remedy="give it a longer drain_deadline, or a time to live to the leases",
+)
+
+
+def judge_of(wish: Wish) -> Judge | None:
+    """Who says when the wish is over; None where it is as soon as its row was taken."""
+    match wish:
+        case Start():
+            return _start
+        case Stop() | Halt():
+            return partial(_judged, _STOP)
+        case Drain():
+            return partial(_judged, _DRAIN)
+        case Reload():
+            return partial(_reload, wish)
+        case _:
+            return None

@@ -10,8 +10,9 @@ from random import Random
 from attrs import define, field
 
 from pool_lifecycle.plugins import Drivers
-from pool_lifecycle.records import Observer, Record
+from pool_lifecycle.records import DriverMisbehaved, Observer, Record, Trouble
 from pool_lifecycle.registry import Registry
+from pool_lifecycle.snapshot import Snapshot
 from pool_lifecycle.statedir import StateDir
 from pool_lifecycle.store import Store
 
@@ -42,3 +43,18 @@ class Host:
                 observer(record)
             except Exception:  # noqa: BLE001 - an observer is a guest
                 _log.exception("observer %r raised at %r", observer, record)
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Store it. A store that fails is reported: it must not keep an engine from being ended."""
+        try:
+            self.store.save(snapshot)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in a store
+            self.trouble(snapshot.pool_id, f"its state could not be stored: {error!r}")
+
+    def misbehaved(self, pool_id: str, what: str) -> None:
+        """Report a driver that broke a promise."""
+        self.observe(DriverMisbehaved(pool_id, self.loop.time(), what))
+
+    def trouble(self, pool_id: str, what: str) -> None:
+        """Report what went wrong beside a pool's way."""
+        self.observe(Trouble(pool_id, self.loop.time(), what))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
-from attrs import define, evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from pool_lifecycle import handoff, logtail, probing, verdict
 from pool_lifecycle.causes import LOST, Cause, ExitStatus, FailureClass, Stage
@@ -16,16 +19,22 @@ from pool_lifecycle.interfaces import (
     Command,
     CommandContext,
     Engine,
+    EngineHandle,
     EngineLauncher,
     EngineProfile,
     ExitZero,
+    Health,
+    Inspection,
     LaunchRequest,
     ProbeTarget,
     StagedModel,
+    StageProgress,
 )
-from pool_lifecycle.records import DriverMisbehaved, EngineEnded
+from pool_lifecycle.records import EngineEnded
 from pool_lifecycle.snapshot import Instance
 from pool_lifecycle.spec import PoolSpec
+
+T = TypeVar("T")
 
 PROBE_GAP = 0.010
 """At least this many seconds between the begins of two probes, however much an engine logs."""
@@ -45,17 +54,17 @@ class Launch:
 
 @define(eq=False)
 class Launching:
-    """One pool's way to its drivers. `engines` are the running ones by launch token, shared with the pool."""
+    """One pool's way to its drivers. `engines` has every engine, by launch token, until it is forgotten."""
 
     spec: PoolSpec
     host: Host
-    engines: dict[str, Engine]
     tell: Callable[[Event], None]
-    _staged: dict[Target, StagedModel] | None = None
-    _launches: dict[str, Launch] | None = None
-    _tasks: dict[str, asyncio.Task[Engine]] | None = None
-    _background: set[asyncio.Task[None]] | None = None
-    _port: int | None = None
+    engines: dict[str, Engine] = field(factory=dict, init=False)
+    _staged: dict[Target, StagedModel] = field(factory=dict, init=False)
+    _launches: dict[str, Launch] = field(factory=dict, init=False)
+    _tasks: dict[str, asyncio.Task[Engine]] = field(factory=dict, init=False)
+    _background: set[asyncio.Task[None]] = field(factory=set, init=False)
+    _port: int | None = field(default=None, init=False)
 
     # --- before the launch -----------------------------------------------------------------------------
 
@@ -63,11 +72,17 @@ class Launching:
         """Everything known beforehand to make the launch fail."""
         self._port = await self._choose_port()
         instance = Instance(0, "preflight", target)
-        return await self._launcher.preflight(request=self._request(instance, self._port))
+        causes = await self._launcher.preflight(request=self._request(instance, self._port))
+        return tuple(expected(Cause, one, "preflight") for one in causes)
 
-    def place(self, target: Target, staged: StagedModel) -> None:
-        """Remember where the model of a target is."""
-        self._staged = {**(self._staged or {}), target: staged}
+    async def stage(self, target: Target, progress: Callable[[StageProgress], None], *, keep: Target) -> None:
+        """Put the model of a target in place. What is known of others but `keep` is forgotten."""
+        reference = target.model or ""
+        stager = self.host.drivers.stager(self.spec.stager)
+        await stager.resolve(reference=reference)
+        staged = await stager.stage(reference=reference, progress=progress)
+        kept = {known: place for known, place in self._staged.items() if known == keep}
+        self._staged = {**kept, target: expected(StagedModel, staged, "stage")}
 
     async def _choose_port(self) -> int:
         engine = self.spec.engine
@@ -78,18 +93,23 @@ class Launching:
     async def launch(self, instance: Instance) -> Engine:
         """Launch the engine of `instance`. Cancelling the caller does not cancel it: see `settled`."""
         task = self.host.loop.create_task(self._launch(instance), name=f"launch {instance.token}")
-        self._tasks = {**(self._tasks or {}), instance.token: task}
+        self._tasks[instance.token] = task
         task.add_done_callback(lambda _: self._forget_task(instance.token))
         return await asyncio.shield(task)
 
     async def settled(self, instance: Instance) -> None:
         """Return once no launch of `instance` is under way any more."""
-        task = (self._tasks or {}).get(instance.token)
+        task = self._tasks.get(instance.token)
         if task is not None:
             await asyncio.wait((task,))
 
+    def forget(self, instance: Instance) -> None:
+        """Nothing is left of it."""
+        self.engines.pop(instance.token, None)
+        self._launches.pop(instance.token, None)
+
     def _forget_task(self, token: str) -> None:
-        task = (self._tasks or {}).pop(token)
+        task = self._tasks.pop(token)
         if not task.cancelled():
             task.exception()  # whoever waited was told; with nobody waiting it concerns nobody
 
@@ -97,37 +117,35 @@ class Launching:
         port, self._port = self._port or await self._choose_port(), None
         request = self._request(instance, port)
         launch = Launch(request, self.host.loop.time(), logtail.size(request.log_path))
-        self._launches = {**(self._launches or {}), instance.token: launch}
-        engine = await self._launcher.launch(request=request)
+        self._launches[instance.token] = launch
+        launched = await self._launcher.launch(request=request)
+        engine = expected(Engine, launched, "launch")  # type: ignore[type-abstract]
         self.engines[instance.token] = engine
-        self._keep(self._watch(instance, engine))
+        self._keep(self._watch(instance, launch, engine))
         self.tell(Launched(instance.token, engine.handle))
         return engine
 
-    async def _watch(self, instance: Instance, engine: Engine) -> None:
+    async def _watch(self, instance: Instance, launch: Launch, engine: Engine) -> None:
         """Tell the pool when the engine has ended, from its launch on, whatever state the pool is in."""
         try:
-            status = await engine.wait()
+            status = expected(ExitStatus, await engine.wait(), "wait")
         except Exception as error:  # noqa: BLE001 - a driver's broken promise must not hide an ending
-            self._misbehaved(f"waiting for generation {instance.generation} raised {error!r}")
+            self.misbehaved(f"waiting for generation {instance.generation} failed: {error!r}")
             status = LOST
-        cause = self.verdict(instance, status, Stage.RUN)
-        now, at = self.host.loop.time(), self._launched_at(instance)
-        self.host.observe(EngineEnded(self.spec.pool_id, now, instance.generation, now - at, cause))
+        cause = self._verdict(launch, status, Stage.RUN)
+        now = self.host.loop.time()
+        self.host.observe(EngineEnded(self.spec.pool_id, now, instance.generation, now - launch.at, cause))
         graceful = self.spec.engine.exit_zero or self._profile.exit_zero
         self.tell(Exited(instance.token, status, cause, graceful == ExitZero.GRACEFUL))
-        (self._launches or {}).pop(instance.token, None)
 
-    def verdict(self, instance: Instance, status: ExitStatus, stage: Stage) -> Cause:
-        """Why the engine of `instance` ended with `status`."""
-        launch = (self._launches or {}).get(instance.token)
-        lines = logtail.last_lines(launch.request.log_path, since=launch.log_offset) if launch else ()
-        lived = self.host.loop.time() - self._launched_at(instance)
+    def verdict(self, instance: Instance, status: ExitStatus) -> Cause:
+        """Why the engine of `instance` ended with `status` before it was ready."""
+        return self._verdict(self._launches[instance.token], status, Stage.HEALTH)
+
+    def _verdict(self, launch: Launch, status: ExitStatus, stage: Stage) -> Cause:
+        lines = logtail.last_lines(launch.request.log_path, since=launch.log_offset)
+        lived = self.host.loop.time() - launch.at
         return verdict.ending(status, stage=stage, lived=lived, lines=lines, patterns=self._profile.patterns)
-
-    def _launched_at(self, instance: Instance) -> float:
-        launch = (self._launches or {}).get(instance.token)
-        return launch.at if launch else self.host.loop.time()
 
     # --- readiness -------------------------------------------------------------------------------------
 
@@ -142,7 +160,8 @@ class Launching:
         while True:
             grew.clear()
             began = loop.time()
-            health = await probe.check(target=target, timeout=self.spec.health.timeout)
+            answer = await probe.check(target=target, timeout=self.spec.health.timeout)
+            health = expected(Health, answer, "check")
             if health.ok:
                 return
             see(f"{target.path}: {health.detail}")
@@ -151,7 +170,7 @@ class Launching:
 
     async def impostor(self, instance: Instance, engine: Engine) -> Cause | None:
         """Why the healthy answer cannot have come from our own engine; None when it did."""
-        if engine.handle.port in (await engine.inspect()).listening:
+        if engine.handle.port in expected(Inspection, await engine.inspect(), "inspect").listening:
             return None
         request = self._request(instance, engine.handle.port)
         causes = await self._launcher.preflight(request=request)
@@ -176,56 +195,58 @@ class Launching:
 
     async def hand_off(self, instance: Instance, engine: Engine) -> None:
         """Write the handoff document. Raises StateDirError when it cannot be written."""
-        staged = (self._staged or {}).get(instance.target)
+        staged = self._staged.get(instance.target)
         document = handoff.Handoff.of(
-            self.spec, url=self.url(engine), model_path=staged.path if staged else None
+            self.spec, url=url_of(engine.handle), model_path=staged.path if staged else None
         )
-        await asyncio.to_thread(document.write, self._handoff_path)
+        await _in_thread(partial(document.write, self._handoff_path))
 
     async def withdraw(self) -> None:
         """Take the handoff document away: nothing serves any more."""
-        if self._handoff_path.exists():
-            await asyncio.to_thread(handoff.remove, self._handoff_path)
+        try:
+            if self._handoff_path.exists():
+                await _in_thread(partial(handoff.remove, self._handoff_path))
+        except OSError as error:
+            what = f"its handoff file {self._handoff_path} could not be removed: {error.strerror}"
+            self.host.trouble(self.spec.pool_id, what)
 
     @property
     def _handoff_path(self) -> Path:
         return Path(self.host.paths.handoff(self.spec.pool_id))
 
-    @staticmethod
-    def url(engine: Engine) -> str:
-        """Where the engine is reached."""
-        host = reachable(engine.handle.host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{engine.handle.port}"
-
     # --- the end ---------------------------------------------------------------------------------------
 
-    def end_soon(self, engine: Engine, kill_after: float) -> None:
-        """Begin to end an engine, or end it sooner; whoever needs to know stops it as well and waits."""
-        self._keep(self._stop(engine, kill_after))
-
-    async def _stop(self, engine: Engine, kill_after: float) -> None:
+    async def stop(self, instance: Instance, kill_after: float) -> bool:
+        """End the engine of `instance`, if there is one; False when the driver failed at it."""
+        engine = self.engines.get(instance.token)
         try:
-            await engine.stop(kill_after=kill_after)
-        except Exception as error:  # noqa: BLE001 - whoever waits for the end meets it again
-            self._misbehaved(f"stopping raised {error!r}")
+            if engine is not None:
+                await engine.stop(kill_after=kill_after)
+        except Exception as error:  # noqa: BLE001 - an engine has to be ended, whatever its driver does
+            self.misbehaved(f"stopping generation {instance.generation} failed: {error!r}")
+            return False
+        return True
 
-    def close(self) -> tuple[asyncio.Task[object], ...]:
-        """Cancel what still watches engines that cannot be ended; the tasks, to be waited for."""
-        tasks: tuple[asyncio.Task[object], ...] = (*(self._background or ()), *(self._tasks or {}).values())
-        for task in tasks:
-            task.cancel()
-        return tasks
+    def end_soon(self, instance: Instance, kill_after: float) -> None:
+        """Begin to end an engine, or end it sooner; whoever needs to know stops it as well and waits."""
+        if instance.token in self.engines:
+            self._keep(self.stop(instance, kill_after))
+
+    @property
+    def tasks(self) -> tuple[asyncio.Task[Any], ...]:
+        """Everything under way here."""
+        return (*self._background, *self._tasks.values())
 
     # --- plumbing --------------------------------------------------------------------------------------
 
-    def _keep(self, work: Coroutine[None, None, None]) -> None:
+    def _keep(self, work: Coroutine[Any, Any, Any]) -> None:
         task = self.host.loop.create_task(work)
-        self._background = self._background or set()
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    def _misbehaved(self, what: str) -> None:
-        self.host.observe(DriverMisbehaved(self.spec.pool_id, self.host.loop.time(), what))
+    def misbehaved(self, what: str) -> None:
+        """Report a driver that broke a promise."""
+        self.host.misbehaved(self.spec.pool_id, what)
 
     @property
     def _launcher(self) -> EngineLauncher:
@@ -237,7 +258,7 @@ class Launching:
 
     def _request(self, instance: Instance, port: int) -> LaunchRequest:
         spec, paths = self.spec, self.host.paths
-        staged = (self._staged or {}).get(instance.target)
+        staged = self._staged.get(instance.target)
         context = CommandContext(
             binary=spec.engine.binary,
             args=spec.engine.args,
@@ -266,6 +287,19 @@ def reachable(host: str) -> str:
     return _ANYWHERE.get(host, host)
 
 
+def url_of(handle: EngineHandle) -> str:
+    """Where the engine is reached."""
+    host = reachable(handle.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{handle.port}"
+
+
+def expected(kind: type[T], value: object, verb: str) -> T:
+    """`value`, if it is what that verb of a driver promises. Raises TypeError."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{verb!r} returned {value!r}, not a {kind.__name__}")
+    return value
+
+
 def _mask(spec: PoolSpec) -> tuple[tuple[str, str], ...]:
     """The engine sees its masked devices only, numbered as the driver's tools number them."""
     if spec.device_mask is None:
@@ -275,7 +309,16 @@ def _mask(spec: PoolSpec) -> tuple[tuple[str, str], ...]:
 
 async def _either(event: asyncio.Event, seconds: float) -> None:
     """Wait until the event is set, at most so many seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+async def _in_thread(work: Callable[[], object]) -> None:
+    """Do it in a thread. A thread cannot be cancelled: who is cancelled meanwhile goes when it has ended."""
+    doing = asyncio.ensure_future(asyncio.to_thread(work))
     try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return
+        await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait((doing,))
+        raise

@@ -23,6 +23,7 @@ from pool_lifecycle.records import (
     Moved,
     PreloadEnded,
     Record,
+    Trouble,
 )
 
 LOGGER = logging.getLogger("pool_lifecycle")
@@ -163,5 +164,5 @@ def _(record: LateOutcome) -> Entry:
 
 
 @entry.register
-def _(record: DriverMisbehaved) -> Entry:
+def _(record: DriverMisbehaved | Trouble) -> Entry:
     return logging.ERROR, record.what, {}

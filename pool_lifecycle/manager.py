@@ -53,9 +53,12 @@ class PoolManager:
         self._wall = wall
         self._host: Host | None = None
         self._lock: Lock | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._pools: dict[str, Pool] = {}
 
     async def __aenter__(self) -> PoolManager:
+        if self._closing is not None:
+            raise ManagerClosed("the manager has been closed", remedy="make a new one")
         self.paths.make()
         self._lock = self.paths.lock()
         self._host = Host(
@@ -99,9 +102,9 @@ class PoolManager:
                 "can only be removed when stopped", pool_id=pool_id, state=pool.state, remedy="stop it first"
             )
         del self._pools[pool_id]
-        await pool.close()
         self._store.forget(pool_id)
         self.registry.deregister(pool_id)
+        await pool.close()
 
     def __getitem__(self, pool_id: str) -> Pool:
         try:
@@ -137,51 +140,44 @@ class PoolManager:
     # --- the end ---------------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Stop every pool, let go of everything, give the lock back. Called again, it does nothing.
+        """Stop every pool, let go of everything, give the lock back. Called again, it only waits for that.
 
-        Cancelled while it stops the pools, it kills what is left at once, and then lets the cancellation go
-        on: nothing is left running in any case but what cannot be killed.
+        Nothing new can be asked of the manager or its pools from now on. Cancelled while it stops the pools,
+        it kills what is left at once, and lets the cancellation go on when it is done: nothing is left
+        running in any case but what cannot be killed.
         """
         if self._host is None:
             return
-        interrupted = await self._stop_all()
-        self._host = None
-        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
-        self.changes.close()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        if self._closing is None:
+            self._closing = self._host.loop.create_task(self._end(), name="manager: close")
+        interrupted: asyncio.CancelledError | None = None
+        while not self._closing.done():
+            try:
+                await asyncio.shield(self._closing)
+            except asyncio.CancelledError as error:
+                interrupted = error
+                self._hurry()
         if interrupted is not None:
             raise interrupted
 
-    async def _stop_all(self) -> asyncio.CancelledError | None:
-        """Stop every pool in parallel; a cancellation on the way becomes haste, and is returned."""
-        interrupted: asyncio.CancelledError | None = None
-        stopping = asyncio.ensure_future(self._halt_all(None))
-        while not stopping.done():
-            try:
-                await asyncio.shield(stopping)
-            except asyncio.CancelledError as error:
-                interrupted = error
-                asyncio.ensure_future(self._halt_all(0.0)).add_done_callback(_heard)
-        return interrupted
+    async def _end(self) -> None:
+        try:
+            await asyncio.gather(*(pool.halt() for pool in self), return_exceptions=True)
+            await asyncio.gather(*(pool.close() for pool in self), return_exceptions=True)
+        finally:
+            self.changes.close()
+            if self._lock is not None:
+                self._lock.release()
 
-    async def _halt_all(self, grace: float | None) -> None:
-        await asyncio.gather(
-            *(pool.halt(grace=grace) for pool in self._pools.values()), return_exceptions=True
-        )
+    def _hurry(self) -> None:
+        for pool in self:
+            pool.hurry()
 
     def _opened(self) -> Host:
-        if self._host is None:
-            raise ManagerClosed(
-                "the manager is not open", remedy="use it within `async with PoolManager(...) as manager:`"
-            )
+        if self._host is None or self._closing is not None:
+            what = "the manager is not open" if self._host is None else "the manager has been closed"
+            raise ManagerClosed(what, remedy="use it within `async with PoolManager(...) as manager:`")
         return self._host
-
-
-def _heard(task: asyncio.Future[None]) -> None:
-    if not task.cancelled():
-        task.exception()
 
 
 def _know_drivers(drivers: Drivers, spec: PoolSpec) -> None:

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from pool_lifecycle.accounts import DrainKeeper, PreloadKeeper
-from pool_lifecycle.activities import RUNNERS, STAGE_OF, Runner, failure
 from pool_lifecycle.agenda import next_due
-from pool_lifecycle.answers import DONE, JUDGES, Judge
-from pool_lifecycle.errors import ManagerClosed
+from pool_lifecycle.answers import DONE, judge_of
+from pool_lifecycle.checks import Check, one_of, optional, seconds, text
+from pool_lifecycle.errors import ConfigError, EngineStuck, ManagerClosed, Problem
 from pool_lifecycle.events import (
     AllowOne,
     Drain,
@@ -39,23 +38,14 @@ from pool_lifecycle.events import (
 )
 from pool_lifecycle.explain import explain
 from pool_lifecycle.host import Host
-from pool_lifecycle.launching import Launching
+from pool_lifecycle.launching import Launching, url_of
 from pool_lifecycle.lease import GateReason, Lease
 from pool_lifecycle.leases import LeaseBook
-from pool_lifecycle.lifecycle import LIFECYCLE, Activity, PoolState
-from pool_lifecycle.records import (
-    CircuitMoved,
-    DrainOutcome,
-    DriverMisbehaved,
-    LateOutcome,
-    LeasesEnded,
-    Moved,
-)
+from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
+from pool_lifecycle.records import DrainOutcome
 from pool_lifecycle.snapshot import (
     Cancel,
-    CircuitChanged,
     CloseGate,
-    Dropped,
     Effect,
     Emit,
     Invoke,
@@ -64,61 +54,61 @@ from pool_lifecycle.snapshot import (
     Persist,
     Snapshot,
 )
+from pool_lifecycle.staff import Staff
 from pool_lifecycle.status import PoolStatus
 from pool_lifecycle.step import step
+from pool_lifecycle.working import CANCEL_PATIENCE
 
 if TYPE_CHECKING:
-    from pool_lifecycle.interfaces import Engine
     from pool_lifecycle.spec import PoolSpec
 
-CANCEL_PATIENCE = 5.0
-"""How long a cancelled activity may take to end before the next begins without it, in seconds."""
+_duration = optional(seconds())
 
 
 class Pool:
     """A pool of a manager. Made by `PoolManager.add`; every method is for the loop's thread, but `acquire`.
 
-    Cancelling a caller cancels its wait, never the pool's work.
+    Cancelling a caller cancels its wait, never the pool's work. Durations are in seconds; one that is none
+    is a ConfigError. Once the manager closes, everything raises ManagerClosed.
     """
 
     __slots__ = (
-        "_activity",
         "_closed",
-        "_drains",
-        "_lease_timer",
+        "_leaving",
         "_mailbox",
         "_observed",
-        "_preloads",
         "_snapshot",
+        "_staff_",
         "_stepping",
         "_timer",
-        "_waiters",
         "book",
-        "engines",
         "host",
-        "launching",
         "spec",
     )
 
     def __init__(self, spec: PoolSpec, host: Host, *, lineage: str) -> None:
         self.spec = spec
         self.host = host
-        self.engines: dict[str, Engine] = {}
         self.book = LeaseBook(spec.pool_id, spec.slots, host.loop.time)
-        self.book.on_timed = self._lease_timed
-        self.book.on_reclaimed = self._leases_expired
-        self.launching = Launching(spec, host, self.engines, self.tell)
-        self._drains = DrainKeeper(spec.pool_id)
-        self._preloads = PreloadKeeper(spec.pool_id)
         self._snapshot = Snapshot.new(spec, lineage=lineage, now=host.loop.time())
         self._mailbox: deque[Event] | None = None
         self._stepping = False
+        self._leaving = False
         self._closed = False
         self._observed = ""
-        self._activity: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._lease_timer: asyncio.TimerHandle | None = None
-        self._waiters: list[tuple[Judge, asyncio.Future[None]]] | None = None
+        self._staff_: Staff | None = None
+
+    @property
+    def _staff(self) -> Staff:
+        if self._staff_ is None:
+            self._staff_ = Staff.of(self, self._report)
+        return self._staff_
+
+    @property
+    def launching(self) -> Launching:
+        """Its way to its drivers."""
+        return self._staff.launching
 
     # --- what people ask -------------------------------------------------------------------------------
 
@@ -148,19 +138,22 @@ class Pool:
     async def stop(self, *, grace: float | None = None) -> None:
         """End it now; return when nothing is left: tree empty, port free. Joins a stop under way.
 
-        `grace`: seconds from SIGTERM to SIGKILL. Raises EngineStuck when something cannot be killed.
+        `grace`: seconds from SIGTERM to SIGKILL. Raises EngineStuck when something cannot be killed,
+        Superseded when a start was asked for before the stop was over.
         """
+        _check("grace", grace, _duration)
         await self._ask(Stop(grace))
 
     async def drain(self, deadline: float | None = None) -> DrainOutcome:
         """Take no new leases, let those in flight finish for at most `deadline` seconds, then stop.
 
-        Returns how it ended, when it has. A second drain joins; the shorter deadline wins. Raises
-        EngineStuck when something cannot be killed.
+        Returns how it ended, when it has. A second drain joins; the shorter deadline wins. Raises what
+        `stop` raises.
         """
-        began = self.host.loop.time()
+        _check("deadline", deadline, _duration)
+        asked = self._staff.announcer.accounts.asked(self.host.loop.time())
         await self._ask(Drain(deadline))
-        return self._drains.outcome(since=began, now=self.host.loop.time())
+        return self._staff.announcer.accounts.outcome(asked, self.host.loop.time())
 
     async def resume(self) -> None:
         """Call off a drain or a change of model: the pool serves again. Raises IllegalEvent if it cannot."""
@@ -177,8 +170,11 @@ class Pool:
         """Change the model; return when the new one serves (or is configured, if nothing runs).
 
         Raises ReloadFailed with the cause when the old one serves instead, ReloadRefused when another
-        change is under way or no start would be allowed, Superseded when a drain or stop overtook it.
+        change is under way or no start would be allowed, Superseded when a drain, stop or resume overtook it.
         """
+        _check("model", model, text("a model reference"))
+        _check("strategy", strategy, one_of(tuple(Strategy)))
+        _check("drain_deadline", drain_deadline, _duration)
         await self._ask(Reload(Target(model, digest), Strategy(strategy), drain_deadline))
 
     async def reset(self) -> None:
@@ -202,7 +198,8 @@ class Pool:
         `wait`: how long to wait for a free slot, in seconds; None: as long as it takes. Raises what
         `acquire` raises.
         """
-        if wait == 0.0:
+        _check("wait", wait, _duration)
+        if wait == 0:
             lease = self.book.acquire(holder, kind, ttl)
         else:
             lease = await self.book.acquire_within(holder, kind, ttl, timeout=wait)
@@ -211,11 +208,12 @@ class Pool:
         finally:
             lease.release()
 
-    async def reached(self, *states: PoolState) -> PoolState:
-        """Wait until it is in one of the states; returns at once if it is already."""
-        while self.state not in states:
-            await self._wait(lambda _snapshot, _notice: DONE)
-        return self.state
+    async def reached(self, *states: PoolState | str) -> None:
+        """Return as soon as it is, or was in the meantime, in one of the states."""
+        if self.state in states:
+            return
+        with self._staff.waiters.one(lambda snapshot, _: DONE if snapshot.state in states else None) as there:
+            await there
 
     def status(self) -> PoolStatus:
         """Everything about it that people ask for, as a value."""
@@ -228,12 +226,13 @@ class Pool:
     # --- steps -----------------------------------------------------------------------------------------
 
     def tell(self, event: Event) -> None:
-        """Take a step for `event`, after those under way. An event that is not possible is a defect."""
-        if self._stepping:
-            self._mailbox = self._mailbox or deque()
-            self._mailbox.append(event)
+        """Take a step for `event`, after those under way; none after the pool was closed."""
+        if self._closed:
             return
-        self._take(event)
+        self._mailbox = self._mailbox or deque()
+        self._mailbox.append(event)
+        while self._mailbox and not self._stepping:
+            self._take(self._mailbox.popleft())
 
     def see(self, observed: str) -> None:
         """Note what was last seen of the work under way."""
@@ -249,25 +248,23 @@ class Pool:
             self._settle(before)
         finally:
             self._stepping = False
-        if self._mailbox:
-            self._take(self._mailbox.popleft())
 
     def _obey(self, effect: Effect, before: Snapshot) -> None:
         match effect:
             case CloseGate():
                 self._close_gate()
             case Cancel():
-                self._cancel()
+                self._staff.work.cancel()
             case Persist():
-                self.host.store.save(self._snapshot)
+                self.host.keep(self._snapshot)
             case OpenGate(generation):
                 self._open_gate(generation)
             case Invoke(activity, epoch):
-                self._invoke(activity, epoch)
+                self._staff.work.begin(activity, epoch)
             case Notify():
                 self._notify(effect, before)
             case Emit(news):
-                self._emit(news)
+                self._staff.announcer.news(news)
 
     def _settle(self, before: Snapshot) -> None:
         """What follows from the new snapshot whatever the effects were."""
@@ -280,7 +277,7 @@ class Pool:
     def _arm(self) -> None:
         due = next_due(self._snapshot)
         if self._timer is not None:
-            if due is not None and self._timer.when() == due[0] and not self._timer.cancelled():
+            if due is not None and self._timer.when() == due[0]:
                 return
             self._timer.cancel()
             self._timer = None
@@ -308,87 +305,26 @@ class Pool:
     def _open_gate(self, generation: int) -> None:
         server = self._snapshot.server
         assert server is not None  # the step that asks for it has just found it healthy
-        self.book.open(generation, self.launching.url(self.engines[server.token]))
-
-    def _cancel(self) -> None:
-        if self._activity is not None:
-            self._activity.cancel()
-
-    def _invoke(self, activity: Activity, epoch: int) -> None:
-        runner = RUNNERS.get(activity)
-        if runner is None or self._closed:
-            return
-        work = self._run(runner, activity, epoch, self._activity)
-        self._activity = self.host.loop.create_task(work, name=f"{self.pool_id}: {activity}")
-
-    async def _run(
-        self, runner: Runner, activity: Activity, epoch: int, previous: asyncio.Task[None] | None
-    ) -> None:
-        if previous is not None and not previous.done():
-            await self._end_of(previous)
-        try:
-            outcome = await runner(self, epoch)
-        except Exception as error:  # noqa: BLE001 - whatever a driver raises becomes a cause
-            outcome = Failed(epoch=epoch, cause=failure(error, STAGE_OF[activity]))
-        if self._activity is asyncio.current_task():
-            self._activity = None  # it is over: the step it causes has nothing to cancel
-        self._report(outcome)
-
-    async def _end_of(self, previous: asyncio.Task[None]) -> None:
-        _, left = await asyncio.wait((previous,), timeout=CANCEL_PATIENCE)
-        if left:
-            what = f"{previous.get_name()} did not end within {CANCEL_PATIENCE:g} s of being cancelled"
-            self._observe_misbehaviour(what)
+        assert server.handle is not None  # it was launched before it was found healthy
+        self.book.open(generation, url_of(server.handle))
 
     def _report(self, outcome: Outcome) -> None:
         """Tell the outcome. Work that may not fail is left to its state's deadline when it did."""
         possible = (self._snapshot.state, outcome.kind) in LIFECYCLE.rows
         if isinstance(outcome, Failed) and outcome.epoch == self._snapshot.epoch and not possible:
             self.see(outcome.cause.message)
-            self._observe_misbehaviour(outcome.cause.message)
+            self.host.misbehaved(self.pool_id, outcome.cause.message)
             return
         self.tell(evolve(outcome, chance=self.host.chance()))
 
-    def _observe_misbehaviour(self, what: str) -> None:
-        self.host.observe(DriverMisbehaved(self.pool_id, self.host.loop.time(), what))
-
     def _notify(self, notice: Notify, before: Snapshot) -> None:
-        after, now = self._snapshot, self.host.loop.time()
+        after = self._snapshot
         if after.epoch != before.epoch:
             self._observed = ""
             if not LIFECYCLE.states[after.state].serving:
-                self._close_gate()
-        self._publish(before)
-        self.host.observe(
-            Moved(self.pool_id, now, now - before.since, after.generation, self.book.count, notice)
-        )
-        for ended in self._preloads.follow(before, after, now):
-            self.host.observe(ended)
-        for record in self._drains.follow(notice, self.book.count, before, after, now):
-            self.host.observe(record)
-        self._answer(notice)
-
-    def _emit(self, news: CircuitChanged | Dropped) -> None:
-        now = self.host.loop.time()
-        if isinstance(news, CircuitChanged):
-            self.host.observe(CircuitMoved(self.pool_id, now, news))
-        else:
-            self.host.observe(LateOutcome(self.pool_id, now, news))
-
-    def _publish(self, before: Snapshot) -> None:
-        """The registry shows what readers are to know."""
-        after = self._snapshot
-        state = LIFECYCLE.states[after.state]
-        if state.serving and after.serving != before.serving:
-            self.host.registry.beat(self.pool_id)
-        self.host.registry.update(
-            self.pool_id,
-            live=state.live,
-            ready=state.serving,
-            draining=after.state in (PoolState.DRAINING, PoolState.RELOADING_DRAINING),
-            last_error=str(after.cause) if after.cause else None,
-            engine_version=self.spec.engine.version if state.live else None,
-        )
+                self._close_gate()  # again, as the reason is another one
+        self._staff.announcer.moved(notice, before, after)
+        self._staff.waiters.answer(after, notice)
 
     # --- what follows for engines and leases ---------------------------------------------------------------
 
@@ -399,99 +335,66 @@ class Pool:
         for one in after.engines:
             known = old.get(one.token)
             if known is not None and one.kill_at is not None and one.kill_at < known:
-                engine = self.engines.get(one.token)
-                if engine is not None:
-                    self.launching.end_soon(engine, max(0.0, one.kill_at - now))
+                self.launching.end_soon(one, max(0.0, one.kill_at - now))
 
     def _lose_leases(self, before: Snapshot, after: Snapshot) -> None:
         kept = {one.generation for one in after.engines}
         for one in before.engines:
             if one.generation not in kept and (lost := self.book.lose(one.generation)):
-                holders = tuple(lease.holder for lease in lost)
-                self.host.observe(LeasesEnded(self.pool_id, self.host.loop.time(), "lost", holders))
-
-    def _lease_timed(self, _when: float) -> None:
-        """A lease with a time to live was taken, on whichever thread."""
-        self.host.loop.call_soon_threadsafe(self._arm_leases)
-
-    def _arm_leases(self) -> None:
-        if self._lease_timer is not None:
-            self._lease_timer.cancel()
-        due = self.book.next_expiry()
-        self._lease_timer = None
-        if due is not None and not self._closed:
-            self._lease_timer = self.host.loop.call_at(due, self._expire_leases)
-
-    def _expire_leases(self) -> None:
-        self.book.expire(self.host.loop.time())
-        self._arm_leases()
-
-    def _leases_expired(self, leases: tuple[Lease, ...]) -> None:
-        holders = tuple(lease.holder for lease in leases)
-        record = LeasesEnded(self.pool_id, self.host.loop.time(), "expired", holders)
-        self.host.loop.call_soon_threadsafe(self.host.observe, record)
+                self._staff.announcer.leases_lost(tuple(lease.holder for lease in lost))
 
     # --- waiting ---------------------------------------------------------------------------------------
 
     async def _ask(self, wish: Wish) -> None:
         """Take the step for a wish, and wait for its answer if there is more than the row to wait for."""
-        if self._closed:
-            raise ManagerClosed("its manager has been closed", pool_id=self.pool_id, state=self.state)
-        judge = JUDGES.get(wish.kind)
+        while self._stepping:  # noqa: ASYNC110 - somebody asks from within a step, in an eager task
+            await asyncio.sleep(0)
+        if self._closed or (self._leaving and not isinstance(wish, Halt)):
+            raise self._gone()
+        judge = judge_of(wish)
         if judge is None:
             self.tell(wish)
             return
-        waiter = self._enrol(judge)
-        try:
+        with self._staff.waiters.one(judge) as answered:
             self.tell(wish)
-            await waiter
-        finally:
-            self._dismiss(waiter)
-
-    async def _wait(self, judge: Judge) -> None:
-        waiter = self._enrol(judge)
-        try:
-            await waiter
-        finally:
-            self._dismiss(waiter)
-
-    def _enrol(self, judge: Judge) -> asyncio.Future[None]:
-        waiter: asyncio.Future[None] = self.host.loop.create_future()
-        self._waiters = [*(self._waiters or ()), (judge, waiter)]
-        return waiter
-
-    def _dismiss(self, waiter: asyncio.Future[None]) -> None:
-        self._waiters = [one for one in self._waiters or () if one[1] is not waiter] or None
-
-    def _answer(self, notice: Notify) -> None:
-        for judge, waiter in self._waiters or ():
-            answer = None if waiter.done() else judge(self._snapshot, notice)
-            if answer is None:
-                continue
-            if answer.error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(answer.error)
+            await answered
 
     # --- the end ---------------------------------------------------------------------------------------
 
-    async def halt(self, *, grace: float | None = None) -> None:
-        """The manager leaves: end it now, keeping the wish that it runs. Returns when stopped or stuck."""
-        await self._ask(Halt(grace))
+    async def halt(self) -> None:
+        """The manager leaves: end it now, keeping the wish that it runs. Returns when stopped or stuck.
+
+        From now on nothing else can be asked of it.
+        """
+        self._leaving = True
+        with contextlib.suppress(EngineStuck):
+            await self._ask(Halt())
+
+    def hurry(self) -> None:
+        """Kill now what `halt` has only asked to end."""
+        self.tell(Halt(grace=0.0))
 
     async def close(self) -> None:
         """Let go of everything that could still come: timers, work under way, whoever waits."""
         self._closed = True
-        for timer in (self._timer, self._lease_timer):
-            if timer is not None:
-                timer.cancel()
-        for _, waiter in self._waiters or ():
-            if not waiter.done():
-                waiter.set_exception(
-                    ManagerClosed("its manager was closed", pool_id=self.pool_id, state=self.state)
-                )
-        tasks = [task for task in (self._activity, *self.launching.close()) if task is not None]
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._staff_ is None:
+            return
+        staff = self._staff_
+        staff.lease_timer.close()
+        staff.waiters.fail(self._gone)
+        tasks = [task for task in (staff.work.task, *staff.launching.tasks) if task is not None]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CANCEL_PATIENCE)
+
+    def _gone(self) -> ManagerClosed:
+        return ManagerClosed("its manager has been closed", pool_id=self.pool_id, state=self.state)
+
+
+def _check(name: str, value: object, check: Check) -> None:
+    """Raise ConfigError unless `value` is valid."""
+    if sentence := check(value):
+        raise ConfigError([Problem(name, value, sentence)])

@@ -128,7 +128,16 @@ class LateOutcome:
 
 @frozen
 class DriverMisbehaved:
-    """A driver broke a promise: it raised something else than DriverError, or went on when cancelled."""
+    """A driver broke a promise: it failed where it may not, or went on when it was cancelled."""
+
+    pool_id: str
+    at: float
+    what: str
+
+
+@frozen
+class Trouble:
+    """Something went wrong that the pool goes on without: its state not stored, a file not removed."""
 
     pool_id: str
     at: float
@@ -145,6 +154,7 @@ Record: TypeAlias = (
     | CircuitMoved
     | LateOutcome
     | DriverMisbehaved
+    | Trouble
 )
 Observer: TypeAlias = Callable[[Record], None]
 """Called on the loop's thread, in order. What it raises is logged; it must not block."""

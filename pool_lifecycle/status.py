@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from pool_lifecycle.launching import url_of
 from pool_lifecycle.lease import Blocker
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
 
@@ -44,7 +45,7 @@ class PoolStatus:
         snapshot, now = pool.snapshot, pool.host.loop.time()
         state = LIFECYCLE.states[snapshot.state]
         server = snapshot.server if state.live else None
-        engine = pool.engines.get(server.token) if server else None
+        handle = server.handle if server else None
         not_before = snapshot.not_before
         return cls(
             pool_id=pool.pool_id,
@@ -55,8 +56,8 @@ class PoolStatus:
             draining=snapshot.state in (PoolState.DRAINING, PoolState.RELOADING_DRAINING),
             intent=snapshot.intent,
             generation=server.generation if server else None,
-            pid=engine.handle.pid if engine else None,
-            url=pool.launching.url(engine) if engine else None,
+            pid=handle.pid if handle else None,
+            url=url_of(handle) if handle else None,
             model=snapshot.target.model,
             slots=pool.spec.slots,
             leases=pool.book.blockers(now),

@@ -1,0 +1,57 @@
+"""What a pool lets the world know: the registry, for readers, and records, for observers."""
+
+from __future__ import annotations
+
+from pool_lifecycle.accounts import Accounts
+from pool_lifecycle.host import Host
+from pool_lifecycle.leases import LeaseBook
+from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
+from pool_lifecycle.records import CircuitMoved, LateOutcome, LeasesEnded, Moved
+from pool_lifecycle.snapshot import CircuitChanged, Dropped, Notify, Snapshot
+from pool_lifecycle.spec import PoolSpec
+
+
+class Announcer:
+    """Speaks for one pool. `accounts` knows how its drains went."""
+
+    __slots__ = ("_book", "_host", "_spec", "accounts")
+
+    def __init__(self, spec: PoolSpec, host: Host, book: LeaseBook) -> None:
+        self._spec = spec
+        self._host = host
+        self._book = book
+        self.accounts = Accounts(spec.pool_id)
+
+    def moved(self, notice: Notify, before: Snapshot, after: Snapshot) -> None:
+        """A row was taken. Readers know it before observers do."""
+        self._publish(before, after)
+        now, leases = self._host.loop.time(), self._book.count
+        observe = self._host.observe
+        observe(Moved(self._spec.pool_id, now, now - before.since, after.generation, leases, notice))
+        for record in self.accounts.follow(notice, leases, before, after, now):
+            observe(record)
+
+    def news(self, news: CircuitChanged | Dropped) -> None:
+        """Something happened that is no row."""
+        now = self._host.loop.time()
+        if isinstance(news, CircuitChanged):
+            self._host.observe(CircuitMoved(self._spec.pool_id, now, news))
+        else:
+            self._host.observe(LateOutcome(self._spec.pool_id, now, news))
+
+    def leases_lost(self, holders: tuple[str, ...]) -> None:
+        """The engine that these held leases on is gone."""
+        self._host.observe(LeasesEnded(self._spec.pool_id, self._host.loop.time(), "lost", holders))
+
+    def _publish(self, before: Snapshot, after: Snapshot) -> None:
+        registry, state = self._host.registry, LIFECYCLE.states[after.state]
+        if state.serving and after.serving != before.serving:
+            registry.beat(self._spec.pool_id)
+        registry.update(
+            self._spec.pool_id,
+            live=state.live,
+            ready=state.serving,
+            draining=after.state in (PoolState.DRAINING, PoolState.RELOADING_DRAINING),
+            last_error=str(after.cause) if after.cause else None,
+            engine_version=self._spec.engine.version if state.live else None,
+        )

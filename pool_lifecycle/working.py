@@ -1,0 +1,80 @@
+"""Runs the activities of a pool: one at a time, as long as nothing ignores being cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from pool_lifecycle.activities import RUNNERS, STAGE_OF, Subject, failure
+from pool_lifecycle.events import Failed, Outcome
+from pool_lifecycle.lifecycle import Activity
+
+CANCEL_PATIENCE = 5.0
+"""How long a cancelled activity may take to end before the next begins without it, in seconds."""
+
+
+class Work:
+    """The activity under way of one pool. `report` is told the one outcome of each that was not cancelled."""
+
+    __slots__ = ("_pool", "_report", "_task")
+
+    def __init__(self, pool: Subject, report: Callable[[Outcome], None]) -> None:
+        self._pool = pool
+        self._report = report
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The task of the activity begun last, if it may still be at work."""
+        return self._task
+
+    def begin(self, activity: Activity, epoch: int) -> None:
+        """Begin an activity, once the cancelled one before it has ended."""
+        if activity in RUNNERS:
+            work = self._run(activity, epoch, self._task)
+            loop, name = self._pool.host.loop, f"{self._pool.spec.pool_id}: {activity}"
+            self._task = loop.create_task(work, name=name)
+
+    def cancel(self) -> None:
+        """Ask the activity under way to end."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self, activity: Activity, epoch: int, previous: asyncio.Task[None] | None) -> None:
+        if previous is not None:
+            await self._end_of(previous)
+        outcome = await self._outcome(activity, epoch)
+        if self._task is asyncio.current_task():
+            self._task = None  # it is over: the step it causes has nothing to cancel
+        self._report(outcome)
+
+    async def _outcome(self, activity: Activity, epoch: int) -> Outcome:
+        try:
+            return await RUNNERS[activity](self._pool, epoch)
+        except asyncio.CancelledError as error:
+            if _is_meant():
+                raise
+            return Failed(epoch=epoch, cause=failure(error, STAGE_OF[activity]))
+        except Exception as error:  # noqa: BLE001 - whatever a driver raises becomes a cause
+            return Failed(epoch=epoch, cause=failure(error, STAGE_OF[activity]))
+
+    async def _end_of(self, previous: asyncio.Task[None]) -> None:
+        """Wait for a cancelled activity. Who is cancelled meanwhile waits on, for the sake of the next."""
+        give_up_at = self._pool.host.loop.time() + CANCEL_PATIENCE
+        interrupted: asyncio.CancelledError | None = None
+        while not previous.done() and (left := give_up_at - self._pool.host.loop.time()) > 0:
+            try:
+                await asyncio.wait((previous,), timeout=left)
+            except asyncio.CancelledError as error:
+                interrupted = error
+        if not previous.done():
+            what = f"{previous.get_name()} did not end within {CANCEL_PATIENCE:g} s of being cancelled"
+            self._pool.host.misbehaved(self._pool.spec.pool_id, what)
+        if interrupted is not None:
+            raise interrupted
+
+
+def _is_meant() -> bool:
+    """Whether it is us that is being cancelled; a driver may also have let its own cancellation escape."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
