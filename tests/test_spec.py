@@ -1,0 +1,153 @@
+"""What a pool is declared to be: valid values pass, and every wrong one is named, all at once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+
+from pool_lifecycle.errors import ConfigError
+from pool_lifecycle.restart.backoff import Backoff
+from pool_lifecycle.restart.circuit import Breaker
+from pool_lifecycle.spec import EngineSpec, HealthSpec, Limits, PoolSpec
+from pool_lifecycle.testing.strategies import pool_specs
+
+ENGINE = EngineSpec("llama-server")
+
+MINIMAL: dict[type, dict[str, Any]] = {
+    EngineSpec: {"binary": "llama-server"},
+    HealthSpec: {},
+    Limits: {},
+    PoolSpec: {"pool_id": "chat", "engine": ENGINE},
+}
+
+TEXT = ["", "a\0b", 5, b"x", ["x"]]
+TEXTS = ["one string", ["a", 1], ("a\0",), 5, {"a": "b"}]
+POSITIVE = [0, -1.0, math.nan, math.inf, True, "1", None, 10**400]
+NOT_NEGATIVE = [value for value in POSITIVE if value != 0]
+
+HOSTILE: dict[type, dict[str, list[Any]]] = {
+    EngineSpec: {
+        "binary": [*TEXT, None],
+        "profile": [*TEXT, None],
+        "args": TEXTS,
+        "env": ["A=1", {"A": 1}, {1: "A"}, {"": "x"}, {"A=B": "x"}, {"A": "x\0"}, [("A",)], None],
+        "env_passthrough": TEXTS,
+        "cwd": TEXT,
+        "host": [*TEXT, None],
+        "port": [0, 65536, -1, 80.0, True, "80"],
+        "version": TEXT,
+        "exit_zero": ["Graceful", "", 0, True],
+    },
+    HealthSpec: {
+        "probe": [*TEXT, None],
+        "path": TEXT,
+        "command": TEXTS,
+        "timeout": POSITIVE,
+        "warm_up": TEXT,
+    },
+    Limits: {
+        "staging": POSITIVE,
+        "start": POSITIVE,
+        "start_hard": POSITIVE,
+        "stall": POSITIVE,
+        "drain": NOT_NEGATIVE,
+        "stop_grace": NOT_NEGATIVE,
+        "reclaim": POSITIVE,
+        "budget": POSITIVE,
+    },
+    PoolSpec: {
+        "pool_id": ["", "A", "../etc", "ch\N{CYRILLIC SMALL LETTER A}t", "a\n", "x" * 64, None, 5],
+        "engine": ["llama-server", None, {"binary": "x"}],
+        "model": TEXT,
+        "slots": [0, -1, 65537, 1.0, True, "1", None],
+        "device_mask": TEXT,
+        "replica_id": [*TEXT, None],
+        "health": ["http", None],
+        "limits": [5, None],
+        "backoff": [1.0, None],
+        "breaker": [5, None],
+        "launcher": [*TEXT, None],
+        "stager": [*TEXT, None],
+    },
+}
+
+
+def test_every_field_has_hostile_values() -> None:
+    """No field can be added without a thought for what it must refuse."""
+    for spec, fields in HOSTILE.items():
+        assert set(fields) == {one.name for one in attrs.fields(spec)}
+
+
+CASES = [
+    (spec, key, value)
+    for spec, fields in HOSTILE.items()
+    for key, values in fields.items()
+    for value in values
+]
+
+
+@pytest.mark.parametrize(("spec", "key", "value"), CASES)
+def test_hostile_values_are_refused_by_name(spec: type, key: str, value: object) -> None:
+    """B-CONFIG-x1: the key is named, the value shown, and what would be valid said."""
+    with pytest.raises(ConfigError) as raised:
+        spec(**{**MINIMAL[spec], key: value})
+    (problem,) = raised.value.problems
+    assert problem.key == key
+    assert problem.valid.startswith("must be")
+
+
+@pytest.mark.parametrize("spec", HOSTILE)
+def test_every_problem_at_once(spec: type) -> None:
+    """B-CONFIG-x1: with every field wrong, every field is named."""
+    with pytest.raises(ConfigError) as raised:
+        spec(**{key: values[0] for key, values in HOSTILE[spec].items()})
+    assert [problem.key for problem in raised.value.problems] == list(HOSTILE[spec])
+
+
+@given(pool_specs())
+def test_valid_specs_are_values(spec: PoolSpec) -> None:
+    """Whatever is valid can be compared, hashed and rebuilt from its own fields."""
+    same = PoolSpec(**{one.name: getattr(spec, one.name) for one in attrs.fields(PoolSpec)})
+    assert same == spec
+    assert hash(same) == hash(spec)
+
+
+def test_defaults() -> None:
+    """The numbers of the behaviours: 120 s to start, 30 min at most, 5 s of grace, 30 s to reclaim."""
+    pool = PoolSpec("chat", ENGINE)
+    assert (pool.limits.start, pool.limits.start_hard, pool.limits.stall) == (120.0, 1800.0, 60.0)
+    assert (pool.limits.stop_grace, pool.limits.reclaim) == (5.0, 30.0)
+    assert (pool.health.timeout, pool.slots, pool.device_mask) == (10.0, 1, None)
+    assert (pool.backoff, pool.breaker) == (Backoff(), Breaker())
+    assert ENGINE.host == "127.0.0.1"
+
+
+def test_a_start_above_its_hard_limit_is_refused() -> None:
+    """B-CONFIG-x1: contradictory times are refused."""
+    with pytest.raises(ConfigError, match=r"start = 20.0: must not exceed start_hard \(10\)"):
+        Limits(start=20.0, start_hard=10.0)
+
+
+def test_lists_and_tables_are_taken_as_they_come() -> None:
+    """From TOML come lists and dicts; a spec keeps tuples, in one order, so that it can be compared."""
+    engine = EngineSpec("x", args=["-m", "a"], env={"B": "2", "A": "1"}, env_passthrough=["PATH"])
+    assert engine.args == ("-m", "a")
+    assert engine.env == (("A", "1"), ("B", "2"))
+    assert engine.env_passthrough == ("PATH",)
+    assert hash(engine) == hash(
+        EngineSpec("x", args=("-m", "a"), env={"A": "1", "B": "2"}, env_passthrough=("PATH",))
+    )
+
+
+def test_secrets_in_env_are_never_shown() -> None:
+    """S18: not in a spec's repr, nor in the sentence about a wrong value."""
+    spec = PoolSpec("chat", EngineSpec("x", env={"HF_TOKEN": "hunter2"}))
+    assert "hunter2" not in repr(spec)
+    with pytest.raises(ConfigError) as raised:
+        EngineSpec("x", env={"HF_TOKEN": "hunter2\0"})
+    assert str(raised.value).startswith("env = '<hidden>': must be a table of environment variables")
+    assert "hunter2" not in repr(raised.value.problems)
