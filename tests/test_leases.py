@@ -232,7 +232,7 @@ def test_the_timer_is_told_only_of_earlier_ends() -> None:
     book = a_book(4, clock)
     told: list[float] = []
     book.on_timed = told.append
-    for ttl in (50, 60, 20, None):
+    for ttl in (50, 60, 20, 20, None):
         book.acquire("a", ttl=ttl)
     assert told == [150.0, 120.0]
 
