@@ -229,7 +229,7 @@ def test_a_full_book_reclaims_before_it_refuses() -> None:
 def test_the_timer_is_told_only_of_earlier_ends() -> None:
     """V8: the owner of the timer is not woken for a lease that ends later than the next one."""
     clock = Clock()
-    book = a_book(4, clock)
+    book = a_book(5, clock)
     told: list[float] = []
     book.on_timed = told.append
     for ttl in (50, 60, 20, 20, None):
