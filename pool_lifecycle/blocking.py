@@ -25,7 +25,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from pool_lifecycle.changes import Change
-from pool_lifecycle.errors import ManagerClosed, PoolLifecycleError
+from pool_lifecycle.checks import optional, seconds
+from pool_lifecycle.errors import ConfigError, ManagerClosed, PoolLifecycleError, Problem
 from pool_lifecycle.events import Strategy
 from pool_lifecycle.lease import Lease
 from pool_lifecycle.lifecycle import PoolState
@@ -40,6 +41,8 @@ from pool_lifecycle.status import PoolStatus
 from pool_lifecycle.store import Store
 
 T = TypeVar("T")
+
+_check_wait = optional(seconds())
 
 
 class _Loop:
@@ -306,7 +309,9 @@ class BlockingPool:
 
         `wait`: how long to wait for a free slot, in seconds; None: as long as it takes.
         """
-        if wait == 0.0:
+        if sentence := _check_wait(wait):
+            raise ConfigError([Problem("wait", wait, sentence)])
+        if wait == 0:
             lease = self.acquire(holder, kind=kind, ttl=ttl)
         else:
             _refuse_to_block()
@@ -314,10 +319,9 @@ class BlockingPool:
         with lease:
             yield lease
 
-    def reached(self, *states: PoolState, timeout: float | None = None) -> PoolState:
+    def reached(self, *states: PoolState | str, timeout: float | None = None) -> None:
         """Wait until it is in one of the states. Raises TimeoutError after `timeout` seconds."""
-        state: PoolState = self._call(self._pool.reached(*states), timeout)
-        return state
+        self._call(self._pool.reached(*states), timeout)
 
     def status(self) -> PoolStatus:
         """Everything about it that people ask for, as a value."""

@@ -94,7 +94,7 @@ def test_a_pool_lives_without_a_line_of_asyncio(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("ours", "theirs"), [(BlockingManager, PoolManager), (BlockingPool, Pool)])
 def test_nothing_public_is_left_out(ours: type, theirs: type) -> None:
     """Each public method of the asynchronous API is here, but what only its own parts need."""
-    inner = {"book", "close", "engines", "halt", "host", "launching", "see", "spec", "tell"}
+    inner = {"book", "close", "engines", "halt", "host", "hurry", "launching", "see", "spec", "tell"}
     public = {name for name in vars(theirs) if not name.startswith("_")}
     assert public - inner <= set(vars(ours))
 
@@ -111,6 +111,8 @@ def test_errors_are_those_of_the_asynchronous_api(tmp_path: Path) -> None:
             blocking["other"]
         with pytest.raises(errors.IllegalEvent):
             pool.resume()
+        with pytest.raises(errors.ConfigError, match="wait"), pool.lease("a", wait=-1):
+            pass
         with pytest.raises(TimeoutError):
             pool.reached(PoolState.READY, timeout=0.01)
         pool.start()
