@@ -261,6 +261,11 @@ class BlockingPool:
         """Where it is in its life."""
         return self._pool.state
 
+    @property
+    def observed(self) -> str:
+        """What was last seen of the work under way; empty when nothing was."""
+        return self._pool.observed
+
     def start(self) -> None:
         """Bring it up; return when it is ready. Raises as Pool.start does; so do the others."""
         self._call(self._pool.start())

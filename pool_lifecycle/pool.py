@@ -127,6 +127,11 @@ class Pool:
         """Where it is in its life."""
         return self._snapshot.state
 
+    @property
+    def observed(self) -> str:
+        """What was last seen of the work under way; empty when nothing was."""
+        return self._observed
+
     async def start(self) -> None:
         """Bring it up; return when it is ready. Joins a start under way.
 

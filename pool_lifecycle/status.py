@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 @frozen
 class PoolStatus:
-    """`since` is how long it has been in this state, `next_attempt_in` when it starts again (None: not by
-    itself), both in seconds. `pid`, `url` and `generation` are those of the engine that serves, if one does.
+    """`since` is how long it has been in this state, `deadline_in` when that is too long (None: it may last),
+    `next_attempt_in` when it starts again (None: not by itself), all in seconds. `observed` is what was last
+    seen of the work under way. `pid`, `url` and `generation` are those of the engine that serves, if one does.
     """
 
     pool_id: str
@@ -37,6 +38,8 @@ class PoolStatus:
     circuits: dict[str, str]
     last_error: str | None
     next_attempt_in: float | None
+    deadline_in: float | None
+    observed: str
     explanation: str
 
     @classmethod
@@ -65,5 +68,7 @@ class PoolStatus:
             circuits={one.name: str(one.state) for one in snapshot.circuits},
             last_error=str(snapshot.cause) if snapshot.cause else None,
             next_attempt_in=None if not_before is None else max(0.0, not_before - now),
+            deadline_in=None if snapshot.deadline is None else max(0.0, snapshot.deadline - now),
+            observed=pool.observed,
             explanation=pool.explain(),
         )
