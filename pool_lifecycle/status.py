@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class PoolStatus:
     """`since` is how long it has been in this state, `deadline_in` when that is too long (None: it may last),
     `next_attempt_in` when it starts again (None: not by itself), all in seconds. `observed` is what was last
-    seen of the work under way. `pid`, `url` and `generation` are those of the engine that serves, if one does.
+    seen of the work under way. `pid`, `url` and `generation` are those of the engine that serves, if any.
     """
 
     pool_id: str
