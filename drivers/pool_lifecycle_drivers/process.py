@@ -132,10 +132,8 @@ class LocalLauncher:
                 return None
             handle = found
         who = Identity(handle.pid or 0, handle.start_ticks or 0)
-        if identify(who.pid) == who and await in_thread(lambda: read_token(who.pid)) not in {
-            None,
-            handle.token,
-        }:
+        token = await in_thread(lambda: read_token(who.pid) if identify(who.pid) == who else None)
+        if token not in {None, handle.token}:
             return None
         living = await Tree(who, handle.token, self._census).look()
         leader = pin(who, ours=_is_child(who)) or Pinned(who, None)

@@ -43,9 +43,7 @@ def spawn(request: LaunchRequest, environment: Mapping[str, str], log: int) -> i
         close_fds=True,
         start_new_session=True,
     )
-    child.returncode = (
-        0  # from here on the child is ours to reap: or the destructor would, to lose its status
-    )
+    child.returncode = 0  # else its destructor would reap the child, and its status were lost
     return child.pid
 
 

@@ -69,7 +69,8 @@ async def check_launcher(
     await _reports_output(bench, lasting)
     await _kills_the_stubborn(bench, stubborn)
     await _only_moves_the_kill_earlier(bench, stubborn)
-    await _keeps_its_word_when_cancelled(bench, stubborn)
+    for moment in (0.0, SHORT / 2):
+        await _keeps_its_word_when_cancelled(bench, stubborn, moment)
     await _recovers_the_living(bench, lasting)
     left = asyncio.all_tasks() - before
     assert not left, f"a launcher leaves no task behind once its engines are stopped, unlike {left}"
@@ -233,10 +234,10 @@ async def _only_moves_the_kill_earlier(bench: _Bench, stubborn: RequestFor) -> N
     await _is_over(bench, engine, reports[0])
 
 
-async def _keeps_its_word_when_cancelled(bench: _Bench, stubborn: RequestFor) -> None:
+async def _keeps_its_word_when_cancelled(bench: _Bench, stubborn: RequestFor, moment: float) -> None:
     engine = await bench.writing(stubborn)
     stopping = asyncio.ensure_future(engine.stop(kill_after=SHORT))
-    await asyncio.sleep(0)
+    await asyncio.sleep(moment)
     stopping.cancel()
     await asyncio.wait([stopping])
     await bench.soon(engine.wait(), "a stop whose caller was cancelled still ends the engine")

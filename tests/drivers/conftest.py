@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,14 @@ def use(run_real: Run) -> Callable[[LaunchRequest, Use], Any]:
     """Launch an engine, let it write its first byte, use it, and see that a stop left nothing of it."""
 
     async def main(request: LaunchRequest, doing: Use) -> Any:
+        before = set(os.listdir("/proc/self/fd"))
         engine = await LocalLauncher().launch(request=request)
         await engine.output(after=0)
         result = await doing(engine)
         await engine.stop(kill_after=0)
         assert carriers(request.token) == set()
         assert not (await engine.inspect()).pids
+        assert set(os.listdir("/proc/self/fd")) == before
         return result
 
     return lambda request, doing: run_real(main(request, doing))

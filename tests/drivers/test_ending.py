@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ import pytest
 
 from pool_lifecycle.causes import ExitStatus
 from pool_lifecycle.interfaces import StopReport
+from pool_lifecycle_drivers.ending import Ending
 from pool_lifecycle_drivers.engine import LocalEngine
+from pool_lifecycle_drivers.pinned import Pinned
+from pool_lifecycle_drivers.procfs import Identity, identify
 from tests.drivers.real_processes import LASTING, STUBBORN, Bench, carriers, is_living, stopping, until
 
 pytestmark = pytest.mark.slow
@@ -50,9 +55,9 @@ def test_the_first_sigterm_is_sent_before_a_stop_first_waits(use: Any, bench: Be
 def test_each_process_is_asked_once(use: Any, bench: Bench) -> None:
     """A second SIGTERM makes llama.cpp drop the streams it is finishing."""
     script = """
-import signal, time
-signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
-print("up", flush=True)
+import os, signal, time
+signal.signal(signal.SIGTERM, lambda *_: os.write(1, b"asked\\n"))
+os.write(1, b"up\\n")
 while True:
     time.sleep(1)
 """
@@ -165,3 +170,58 @@ def test_nobody_else_is_touched(use: Any, bench: Bench) -> None:
         use(bench.sh(LASTING), stopping(0))
         assert stranger.poll() is None
         stranger.kill()
+
+
+def test_without_pidfds_the_group_of_a_dead_leader_is_killed(
+    use: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one safe way that is left: our own unreaped child keeps the number of its group."""
+
+    def hidden(pid: int, flags: int = 0) -> int:
+        raise OSError(errno.ENOSYS, "not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", hidden)
+
+    async def stop(engine: LocalEngine) -> StopReport:
+        await engine.wait()
+        (left,) = (await engine.inspect()).pids
+        report = await engine.stop(kill_after=0.1)
+        assert not is_living(left)
+        return report
+
+    use(bench.sh("trap '' TERM; sleep 1000 & echo up"), stop)
+
+
+class Told:
+    """A tree that is seen as it is told to be."""
+
+    def __init__(self, *looks: Iterable[Identity]) -> None:
+        self.looks = [frozenset(look) for look in looks]
+
+    def glance(self) -> frozenset[Identity]:
+        return frozenset()
+
+    async def look(self) -> frozenset[Identity]:
+        return self.looks.pop(0)
+
+
+def test_one_empty_look_does_not_prove_that_nobody_is_left(run_real: Any) -> None:
+    """While it was taken a member forked and ended: missed together with its child (S5)."""
+    with subprocess.Popen(["sleep", "1000"]) as child:
+        who = identify(child.pid)
+        assert who is not None
+        tree = Told((), (who,), (), ())
+
+        async def main() -> None:
+            ending = Ending(Pinned(Identity(2**22 + 1, 1), None), tree)  # type: ignore[arg-type]
+            ending.kill_after(FOR_EVER)
+            ending.ask()
+            await asyncio.wait_for(ending.run(), 20)
+            assert ending.ended == {who.pid}
+
+        try:
+            run_real(main())
+            assert child.wait(20) == -signal.SIGTERM
+        finally:
+            child.kill()
+    assert tree.looks == []

@@ -317,6 +317,7 @@ def test_fifty_launches_at_once_have_fifty_ports(run_real: Run, bench: Bench) ->
         engines = await asyncio.gather(*(one() for _ in range(50)))
         assert len({engine.handle.port for engine in engines}) == 50
         await asyncio.gather(*(engine.stop(kill_after=5) for engine in engines))
+        assert launcher._ports._pending == {}
 
     run_real(main())
 
@@ -546,6 +547,17 @@ def test_a_pid_file_alone_proves_nothing(
         (tmp_path / "engine.pid").write_text(content)
         with pytest.raises(DriverError, match=r"engine\.pid.*nothing was signalled"):
             run_real(stop_by_pid_file(str(tmp_path / "engine.pid"), kill_after=0))
+
+
+def test_a_pid_file_with_another_engines_proof_signals_nobody(
+    run_real: Run, tmp_path: Path, stranger: subprocess.Popen[bytes]
+) -> None:
+    """Number and proof have to be of one process."""
+    path = tmp_path / "engine.pid"
+    pidfile.write(str(path), handle_of(stranger.pid))
+    path.write_text("1")
+    with pytest.raises(DriverError, match="nothing was signalled"):
+        run_real(stop_by_pid_file(str(path), kill_after=0))
 
 
 def test_a_stale_pid_file_signals_nobody_and_is_removed(

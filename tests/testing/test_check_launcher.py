@@ -110,7 +110,7 @@ async def patient_stop(engine: MemoryEngine, *, kill_after: float) -> StopReport
 
 async def fragile_stop(engine: MemoryEngine, *, kill_after: float) -> StopReport:
     """The escalation dies with the caller."""
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(1.0)
     return await engine.stop(kill_after=kill_after)
 
 
