@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import ctypes
 import os
@@ -24,13 +25,23 @@ class GrowthWatch:
     """Wakes whoever waits for a file to be written to.
 
     One inotify instance serves every file (a user may have 128 by default); it exists only while somebody
-    waits.
+    waits, or has taken hold of it because he is going to wait again and again.
     """
 
     def __init__(self) -> None:
+        self._holders = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._fd = -1
         self._waiting: dict[int, list[asyncio.Event]] = {}
+
+    def hold(self) -> None:
+        """Keep the instance between two waits; ended by `let_go`."""
+        self._holders += 1
+
+    def let_go(self) -> None:
+        """The end of one `hold`."""
+        self._holders -= 1
+        self._close_if_unused()
 
     @contextmanager
     def watching(self, path: str) -> Iterator[Alarm]:
@@ -66,7 +77,7 @@ class GrowthWatch:
         loop = asyncio.get_running_loop()
         if self._fd >= 0 and self._loop is not loop:  # the former loop was closed with waiters in it
             self._waiting.clear()
-            self._close_if_unused()
+            self._close()
         if self._fd < 0:
             self._fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
             self._loop = loop
@@ -75,12 +86,17 @@ class GrowthWatch:
         return self._fd >= 0
 
     def _close_if_unused(self) -> None:
-        if self._waiting or self._fd < 0:
-            return
+        if self._fd >= 0 and not self._waiting and not self._holders:
+            self._close()
+
+    def _close(self) -> None:
         fd, self._fd = self._fd, -1
         if self._loop is not None and not self._loop.is_closed():
             self._loop.remove_reader(fd)
-        os.close(fd)
+        try:  # the kernel takes 8 ms over closing an inotify instance, too long for a loop to stand still
+            _thread.start_new_thread(os.close, (fd,))
+        except RuntimeError:  # the host is short of threads
+            os.close(fd)
 
     def _read(self) -> None:
         data = b""
