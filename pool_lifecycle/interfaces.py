@@ -33,7 +33,7 @@ class LaunchRequest:
 
     The engine's output is appended to `log_path`; its pid is written to `pid_path` before `launch`
     returns. `env_passthrough` names variables taken over from our own environment. `port` is the one the
-    engine will listen on.
+    engine will listen on, `memory` what it will need of the host's, in bytes (None: not known).
     """
 
     pool_id: str
@@ -46,6 +46,7 @@ class LaunchRequest:
     pid_path: str
     cwd: str | None = None
     env_passthrough: tuple[str, ...] = ()
+    memory: int | None = None
 
 
 @frozen

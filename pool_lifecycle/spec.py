@@ -46,7 +46,8 @@ class EngineSpec:
     `profile` names the engine profile that turns this into a command line. `binary` is a path, or a name
     looked up on PATH. `args` come after what the profile adds. The engine's environment is built from
     nothing: a short allow-list, the names in `env_passthrough` from the manager's own environment, and
-    `env`. `port` None means a free port is chosen at each launch. `exit_zero` says what exit code 0 of a
+    `env`. `port` None means a free port is chosen at each launch. `memory` is what the engine needs of
+    the host's, in bytes: no start is tried with less available. `exit_zero` says what exit code 0 of a
     healthy engine means; None leaves it to the profile.
     """
 
@@ -63,6 +64,7 @@ class EngineSpec:
     host: str = field(default="127.0.0.1", metadata=checked(text("an address to bind")))
     port: int | None = field(default=None, metadata=checked(optional(whole(1, 65535))))
     version: str | None = field(default=None, metadata=checked(optional(text("the engine's version"))))
+    memory: int | None = field(default=None, metadata=checked(optional(whole(1, 2**60))))
     exit_zero: str | None = field(default=None, metadata=checked(optional(one_of(("graceful", "crash")))))
 
     def __attrs_post_init__(self) -> None:

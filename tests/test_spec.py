@@ -40,6 +40,7 @@ HOSTILE: dict[type, dict[str, list[Any]]] = {
         "host": [*TEXT, None],
         "port": [0, 65536, -1, 80.0, True, "80"],
         "version": TEXT,
+        "memory": [0, -1, 2**60 + 1, True, 1.5, "8G"],
         "exit_zero": ["Graceful", "", 0, True],
     },
     HealthSpec: {

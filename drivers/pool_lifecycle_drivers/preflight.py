@@ -12,6 +12,7 @@ from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.interfaces import LaunchRequest
 from pool_lifecycle_drivers.environment import find_program
 from pool_lifecycle_drivers.ports import holders, listeners, owner, try_bind
+from pool_lifecycle_drivers.room import check_room
 
 ELF, SCRIPT = b"\x7fELF", b"#!"
 OTHER_FORMATS = "/proc/sys/fs/binfmt_misc"
@@ -154,5 +155,6 @@ def check_all(
         *check_program(request, environment),
         *check_files(request),
         *check_port(request, addresses),
+        *check_room(request),
     ]
     return tuple(sorted(causes, key=lambda cause: cause.heals))
