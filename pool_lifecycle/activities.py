@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, Protocol
 
+from pool_lifecycle.cancelling import heed
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import DriverError, PoolLifecycleError
 from pool_lifecycle.events import (
@@ -103,36 +104,32 @@ async def launch(pool: Subject, epoch: int) -> Outcome:
     with during(Stage.LAUNCH):
         engine = await pool.launching.launch(instance)
     ready = asyncio.ensure_future(_until_ready(pool, epoch, instance, engine))
-    ended = asyncio.ensure_future(engine.wait())
+    ended = pool.launching.watch(instance)
     try:
         await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
-        if not ended.done() and not _known_to_have_ended(pool):
+        if not ended.done():
             return ready.result()
-        status = await ended
-        return Failed(epoch=epoch, cause=pool.launching.verdict(instance, status))
+        return Failed(epoch=epoch, cause=pool.launching.verdict(instance, ended.result()))
     finally:
-        await _cancelled(ready, ended)
-
-
-def _known_to_have_ended(pool: Subject) -> bool:
-    newest = pool.snapshot.newest
-    return newest is not None and newest.exit is not None
+        await _cancelled(ready)
 
 
 async def _until_ready(pool: Subject, epoch: int, instance: Instance, engine: Engine) -> Outcome:
     grew = asyncio.Event()
     follower = asyncio.ensure_future(_follow_output(pool, epoch, engine, grew))
+    owner = asyncio.ensure_future(pool.launching.until_port_held(engine))
     try:
         await pool.launching.until_healthy(engine, grew, pool.see)
+        proven = owner.done() and owner.exception() is None
     finally:
-        await _cancelled(follower)
-    impostor = await pool.launching.impostor(instance, engine)
+        await _cancelled(follower, owner)
+    impostor = None if proven else await pool.launching.impostor(instance, engine)
     if impostor is not None:
         return Failed(epoch=epoch, cause=impostor)
     with during(Stage.WARM_UP):
         await pool.launching.warm_up(engine, grew, pool.see)
-    if pool.snapshot.epoch == epoch:  # else a driver ignored that we were cancelled
-        await pool.launching.hand_off(instance, engine)
+    heed()
+    await pool.launching.hand_off(instance, engine)
     return Healthy(epoch)
 
 
@@ -142,6 +139,7 @@ async def _follow_output(pool: Subject, epoch: int, engine: Engine, grew: asynci
     try:
         while True:
             written = await engine.output(after=written)
+            heed()
             grew.set()
             _progressed(pool, epoch)
             await asyncio.sleep(FLOOD_GAP)
@@ -186,6 +184,7 @@ async def _end_one(pool: Subject, instance: Instance) -> None:
     pool.see(f"ending generation {instance.generation}")
     pause = STOP_AGAIN
     while not await pool.launching.stop(instance, _grace(pool, instance)):
+        heed()
         await asyncio.sleep(pause)
         pause = min(2 * pause, STOP_AGAIN_AT_MOST)
     pool.launching.forget(instance)

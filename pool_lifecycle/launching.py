@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from attrs import define, evolve, field, frozen
 
 from pool_lifecycle import handoff, logtail, probing, verdict
+from pool_lifecycle.cancelling import heed
 from pool_lifecycle.causes import LOST, Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.events import Event, Exited, Launched, Target
 from pool_lifecycle.host import Host
@@ -39,6 +40,9 @@ T = TypeVar("T")
 PROBE_GAP = 0.010
 """At least this many seconds between the begins of two probes, however much an engine logs."""
 
+FIRST_LOOK, LAST_LOOK = 0.05, 5.0
+"""The shortest and the longest pause between two looks at who holds the port, in seconds."""
+
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
 """Where an engine is reached that listens on every address."""
 
@@ -63,7 +67,8 @@ class Launching:
     _staged: dict[Target, StagedModel] = field(factory=dict, init=False)
     _launches: dict[str, Launch] = field(factory=dict, init=False)
     _tasks: dict[str, asyncio.Task[Engine]] = field(factory=dict, init=False)
-    _background: set[asyncio.Task[None]] = field(factory=set, init=False)
+    _watches: dict[str, asyncio.Task[ExitStatus]] = field(factory=dict, init=False)
+    _background: set[asyncio.Task[Any]] = field(factory=set, init=False)
     _port: int | None = field(default=None, init=False)
 
     # --- before the launch -----------------------------------------------------------------------------
@@ -107,6 +112,7 @@ class Launching:
         """Nothing is left of it."""
         self.engines.pop(instance.token, None)
         self._launches.pop(instance.token, None)
+        self._watches.pop(instance.token, None)
 
     def _forget_task(self, token: str) -> None:
         task = self._tasks.pop(token)
@@ -121,11 +127,15 @@ class Launching:
         launched = await self._launcher.launch(request=request)
         engine = expected(Engine, launched, "launch")  # type: ignore[type-abstract]
         self.engines[instance.token] = engine
-        self._keep(self._watch(instance, launch, engine))
+        self._watches[instance.token] = self._keep(self._watch(instance, launch, engine))
         self.tell(Launched(instance.token, engine.handle))
         return engine
 
-    async def _watch(self, instance: Instance, launch: Launch, engine: Engine) -> None:
+    def watch(self, instance: Instance) -> asyncio.Task[ExitStatus]:
+        """Done, with how, as soon as the engine of `instance` has ended and the pool has been told."""
+        return self._watches[instance.token]
+
+    async def _watch(self, instance: Instance, launch: Launch, engine: Engine) -> ExitStatus:
         """Tell the pool when the engine has ended, from its launch on, whatever state the pool is in."""
         try:
             status = expected(ExitStatus, await engine.wait(), "wait")
@@ -137,6 +147,7 @@ class Launching:
         self.host.observe(EngineEnded(self.spec.pool_id, now, instance.generation, now - launch.at, cause))
         graceful = self.spec.engine.exit_zero or self._profile.exit_zero
         self.tell(Exited(instance.token, status, cause, graceful == ExitZero.GRACEFUL))
+        return status
 
     def verdict(self, instance: Instance, status: ExitStatus) -> Cause:
         """Why the engine of `instance` ended with `status` before it was ready."""
@@ -161,6 +172,7 @@ class Launching:
             grew.clear()
             began = loop.time()
             answer = await probe.check(target=target, timeout=self.spec.health.timeout)
+            heed()
             health = expected(Health, answer, "check")
             if health.ok:
                 return
@@ -168,9 +180,26 @@ class Launching:
             await _either(grew, probing.interval(loop.time() - launched))
             await asyncio.sleep(max(0.0, PROBE_GAP - (loop.time() - began)))
 
+    async def until_port_held(self, engine: Engine) -> None:
+        """Return once the engine's own process tree holds its port. It is looked at ever less often.
+
+        So readiness need not wait for a look at the process table when the healthy answer comes.
+        """
+        pause = FIRST_LOOK
+        while True:
+            await asyncio.sleep(pause)
+            if await self._holds_port(engine):
+                return
+            pause = min(2 * pause, LAST_LOOK)
+
+    async def _holds_port(self, engine: Engine) -> bool:
+        seen = expected(Inspection, await engine.inspect(), "inspect")
+        heed()
+        return engine.handle.port in seen.listening
+
     async def impostor(self, instance: Instance, engine: Engine) -> Cause | None:
         """Why the healthy answer cannot have come from our own engine; None when it did."""
-        if engine.handle.port in expected(Inspection, await engine.inspect(), "inspect").listening:
+        if await self._holds_port(engine):
             return None
         request = self._request(instance, engine.handle.port)
         causes = await self._launcher.preflight(request=request)
@@ -239,10 +268,11 @@ class Launching:
 
     # --- plumbing --------------------------------------------------------------------------------------
 
-    def _keep(self, work: Coroutine[Any, Any, Any]) -> None:
+    def _keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = self.host.loop.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
     def misbehaved(self, what: str) -> None:
         """Report a driver that broke a promise."""
@@ -279,6 +309,7 @@ class Launching:
             pid_path=paths.pid(spec.pool_id),
             cwd=spec.engine.cwd,
             env_passthrough=spec.engine.env_passthrough,
+            memory=spec.engine.memory,
         )
 
 

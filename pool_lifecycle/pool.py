@@ -178,7 +178,7 @@ class Pool:
         change is under way or no start would be allowed, Superseded when a drain, stop or resume overtook it.
         """
         _check("model", model, text("a model reference"))
-        _check("strategy", strategy, one_of(tuple(Strategy)))
+        _check("strategy", strategy, one_of(tuple(map(str, Strategy))))
         _check("drain_deadline", drain_deadline, _duration)
         await self._ask(Reload(Target(model, digest), Strategy(strategy), drain_deadline))
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from pool_lifecycle.activities import RUNNERS, STAGE_OF, Subject, failure
+from pool_lifecycle.cancelling import is_cancelled
 from pool_lifecycle.events import Failed, Outcome
 from pool_lifecycle.lifecycle import Activity
 
@@ -52,7 +53,7 @@ class Work:
         try:
             return await RUNNERS[activity](self._pool, epoch)
         except asyncio.CancelledError as error:
-            if _is_meant():
+            if is_cancelled():
                 raise
             return Failed(epoch=epoch, cause=failure(error, STAGE_OF[activity]))
         except Exception as error:  # noqa: BLE001 - whatever a driver raises becomes a cause
@@ -72,9 +73,3 @@ class Work:
             self._pool.host.misbehaved(self._pool.spec.pool_id, what)
         if interrupted is not None:
             raise interrupted
-
-
-def _is_meant() -> bool:
-    """Whether it is us that is being cancelled; a driver may also have let its own cancellation escape."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
