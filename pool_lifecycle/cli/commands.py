@@ -1,0 +1,145 @@
+"""The commands: what they take, and with which code they end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from pool_lifecycle import __version__
+from pool_lifecycle.cli.exits import BY_SIGNAL, MEANINGS, Exit
+from pool_lifecycle.cli.run import FORMATS, fitting_format
+from pool_lifecycle.cli.run import run as run_pools
+from pool_lifecycle.cli.words import config_as_json, console, printable, problems_as_json, show_pools, told
+from pool_lifecycle.config import Config, load
+from pool_lifecycle.diagrams import DIAGRAMS
+from pool_lifecycle.errors import ConfigError, StateDirError
+
+_EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items())
+
+_FILE = click.argument("file", type=click.Path(path_type=Path))
+
+_RUN_EXAMPLES = """\b
+Examples:
+  pool-lifecycle run pools.toml
+  pool-lifecycle run pools.toml --state-dir /var/lib/pools | tee pools.log
+
+"""
+
+
+@click.group(
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(__version__, "-V", "--version", prog_name="pool-lifecycle")
+def cli() -> None:
+    """Run model servers as pools with a life of their own: start, readiness, leases, drain, recovery.
+
+    Pools are declared in a TOML file; docs/configuration.md explains every key.
+
+    \b
+    Examples:
+      pool-lifecycle check pools.toml
+      pool-lifecycle run pools.toml
+      pool-lifecycle diagram breaker --format svg -o breaker.svg
+    """
+
+
+@cli.command(epilog=_EPILOG, short_help="Say whether a file is right.")
+@_FILE
+@click.option("--json", "as_json", is_flag=True, help="Print everything, defaults too, as one JSON document.")
+def check(file: Path, as_json: bool) -> None:
+    """Say whether FILE is right: its pools at a glance, or every problem in it.
+
+    Nothing is started, and no file that FILE names is looked at. Values of environment variables are not
+    shown.
+    """
+    try:
+        config = load(file)
+    except ConfigError as error:
+        if as_json:
+            click.echo(problems_as_json(error.problems))
+        else:
+            told(error.problems, console(sys.stderr))
+        sys.exit(Exit.BAD_CONFIG)
+    if as_json:
+        click.echo(config_as_json(config))
+    else:
+        show_pools(config, console())
+
+
+@cli.command(epilog=_RUN_EXAMPLES + _EPILOG, short_help="Run the pools of a file.")
+@_FILE
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the manager keeps its files. Without it: `manager.state_dir` of FILE, else FILE's name with "
+    "the ending .state.",
+)
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(FORMATS),
+    help="screen: a table kept up to date below lines for people; lines: these lines only; json: one JSON "
+    "object a line. Without it: screen on a terminal, json where the output is piped.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Tell details too.")
+def run(file: Path, state_dir: Path | None, style: str | None, verbose: bool) -> None:
+    """Run every pool of FILE until all have ended, or until Ctrl-C or SIGTERM.
+
+    The first signal drains the pools: no new leases, those in flight may finish within the pool's
+    `limits.drain`. A second one kills what still runs. By itself it ends when no pool runs and none can come
+    back.
+    """
+    try:
+        config = load(file)
+        level = logging.DEBUG if verbose else logging.INFO
+        code = run_pools(config, _state_dir(config, state_dir), style or fitting_format(console()), level)
+    except ConfigError as error:
+        told(error.problems, console(sys.stderr))
+        sys.exit(Exit.BAD_CONFIG)
+    except StateDirError as error:
+        console(sys.stderr).print(Text(f"{printable(str(error))} (--state-dir)", "bold red"), soft_wrap=True)
+        sys.exit(Exit.STATE_DIR)
+    except KeyboardInterrupt:  # before there was anything to stop
+        sys.exit(BY_SIGNAL + signal.SIGINT)
+    sys.exit(code)
+
+
+def _state_dir(config: Config, given: Path | None) -> Path:
+    if given is not None:
+        return given
+    declared = config.manager.state_dir
+    return config.file.with_suffix(".state") if declared is None else Path(declared)
+
+
+@cli.command(short_help="Draw what a pool or a circuit can do.")
+@click.argument("name", type=click.Choice(tuple(DIAGRAMS)), default="lifecycle")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(("mermaid", "svg")),
+    help="Without it: svg for an OUTPUT that ends in .svg, else mermaid.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file to write it to."
+)
+def diagram(name: str, style: str | None, output: Path | None) -> None:
+    """Draw the states and the ways between them, from the tables by which the pools live.
+
+    lifecycle: the life of a pool; reload: how its model is changed; breaker: what a circuit does.
+    """
+    drawing = DIAGRAMS[name]
+    style = style or ("svg" if output is not None and output.suffix == ".svg" else "mermaid")
+    content = (drawing.svg() if style == "svg" else drawing.mermaid()).encode()
+    if output is None:
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        raise click.BadParameter(f"{output}: {error.strerror}", param_hint="--output") from error

@@ -1,0 +1,31 @@
+"""With which codes the commands end."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Exit(enum.IntEnum):
+    """An exit code; `docs/command-line.md` and `--help` list them."""
+
+    OK = 0
+    BAD_CONFIG = 1
+    USAGE = 2
+    NOTHING_CAN_RUN = 3
+    STATE_DIR = 4
+    STUCK = 5
+
+
+BY_SIGNAL = 128
+"""Plus the number of the signal that cut a command short: 130 for Ctrl-C, 143 for SIGTERM."""
+
+MEANINGS: dict[int, str] = {
+    Exit.OK: "fine: the file is right, or every pool was stopped as asked",
+    Exit.BAD_CONFIG: "the configuration is wrong; every problem was told",
+    Exit.USAGE: "the command line itself is wrong, or something it needs is not installed",
+    Exit.NOTHING_CAN_RUN: "run: every pool has ended, one or more for a failure that cannot heal by itself",
+    Exit.STATE_DIR: "run: the state directory cannot be used, or another manager uses it",
+    Exit.STUCK: "run: something of an engine could not be killed and is still there",
+    BY_SIGNAL + 2: "interrupted by a second Ctrl-C: what still ran was killed",
+    BY_SIGNAL + 15: "the same by a second SIGTERM",
+}

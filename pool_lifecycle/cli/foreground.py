@@ -1,0 +1,128 @@
+"""All pools of a file under one manager, until there is nothing left to wait for or somebody says stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+from attrs import define, field
+
+from pool_lifecycle.cli.exits import BY_SIGNAL, Exit
+from pool_lifecycle.errors import EngineStuck, PoolLifecycleError
+from pool_lifecycle.explain import seconds
+from pool_lifecycle.lifecycle import PoolState
+from pool_lifecycle.logs import LOGGER
+from pool_lifecycle.manager import PoolManager
+from pool_lifecycle.pool import Pool
+from pool_lifecycle.spec import PoolSpec
+
+
+def over(pool: Pool) -> bool:
+    """Whether it does not run and will not by itself."""
+    cause = pool.snapshot.cause
+    return pool.state is PoolState.STOPPED or (
+        pool.state is PoolState.FAILED and cause is not None and not cause.heals
+    )
+
+
+@define(eq=False)
+class Foreground:
+    """One run of a manager. The first wish to stop drains the pools, a second one kills what still runs."""
+
+    manager: PoolManager
+    _stops: list[int] = field(factory=list, init=False)
+    _changed: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _tasks: set[asyncio.Task[None]] = field(factory=set, init=False)
+    _stuck: bool = field(default=False, init=False)
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """Within it, Ctrl-C, SIGTERM and a terminal that goes away are wishes to stop."""
+        loop, heard = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        for signum in heard:
+            loop.add_signal_handler(signum, self.stop, signum)
+        try:
+            yield
+        finally:
+            for signum in heard:
+                loop.remove_signal_handler(signum)
+
+    def stop(self, signum: int) -> None:
+        """Somebody wants it to end."""
+        self._stops.append(signum)
+        self._changed.set()
+
+    def unheard(self) -> None:
+        """Nobody reads what it says any more: a wish to stop, but only once."""
+        if signal.SIGPIPE not in self._stops:
+            self.stop(signal.SIGPIPE)
+
+    async def run(self, specs: tuple[PoolSpec, ...]) -> int:
+        """Bring every pool up, in parallel; return the exit code when all is over."""
+        self.manager.observe(lambda _: self._changed.set())
+        pools = [await self.manager.add(spec) for spec in specs]
+        if not self._stops:
+            self._begin(*map(_start, pools))
+        while not self._stops and (self._tasks or not all(map(over, pools))):
+            await self._change()
+        if self._stops:
+            await self._stop_all(pools)
+        return self._code(pools)
+
+    async def _stop_all(self, pools: list[Pool]) -> None:
+        limit = seconds(max(pool.spec.limits.drain for pool in pools))
+        self._say(f"stopping; leases in flight have up to {limit}, a second signal kills at once")
+        self._begin(*(self._ending(pool.drain()) for pool in pools))
+        while self._tasks and len(self._stops) == 1:
+            await self._change()
+        if self._tasks:
+            self._say("killing what is left")
+            self._begin(*(self._ending(pool.stop(grace=0.0)) for pool in pools))
+        while self._tasks:
+            await self._change()
+
+    async def _ending(self, end: Coroutine[Any, Any, object]) -> None:
+        try:
+            await end
+        except EngineStuck:
+            self._stuck = True
+        except PoolLifecycleError as error:
+            LOGGER.debug("%s", error)
+
+    def _begin(self, *work: Coroutine[Any, Any, None]) -> None:
+        for one in work:
+            task = asyncio.create_task(one)
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._changed.set()
+        if not task.cancelled() and (defect := task.exception()) is not None:
+            LOGGER.error("a defect: %r", defect, exc_info=defect)
+
+    async def _change(self) -> None:
+        await self._changed.wait()
+        self._changed.clear()
+
+    def _say(self, what: str) -> None:
+        name = signal.Signals(self._stops[-1]).name
+        fields = {"event": "StopRequested", "signal": name}
+        LOGGER.log(logging.INFO, "%s: %s", name, what, extra={"pool_lifecycle": fields})
+
+    def _code(self, pools: list[Pool]) -> int:
+        if self._stuck:
+            return Exit.STUCK
+        if len(self._stops) > 1:
+            return BY_SIGNAL + self._stops[1]
+        failed = not self._stops and any(pool.state is PoolState.FAILED for pool in pools)
+        return Exit.NOTHING_CAN_RUN if failed else Exit.OK
+
+
+async def _start(pool: Pool) -> None:
+    with contextlib.suppress(PoolLifecycleError):  # it is told as a record, and a retry may follow
+        await pool.start()

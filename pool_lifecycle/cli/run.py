@@ -1,0 +1,98 @@
+"""`pool-lifecycle run`: a manager in the foreground, and what it shows meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from pool_lifecycle.cli.foreground import Foreground
+from pool_lifecycle.cli.screen import INTERVAL, Screen
+from pool_lifecycle.cli.words import Lines, Story, console, printable
+from pool_lifecycle.config import Config
+from pool_lifecycle.logs import LOGGER, JsonFormatter
+from pool_lifecycle.manager import PoolManager
+
+FORMATS = ("screen", "lines", "json")
+"""A table kept up to date below lines for people; these lines only; JSON lines."""
+
+
+def fitting_format(to: Console) -> str:
+    """What suits whoever reads: a terminal gets the screen, a plain one lines, a pipe JSON."""
+    if not to.is_terminal:
+        return "json"
+    return "lines" if to.is_dumb_terminal else "screen"
+
+
+def run(config: Config, state_dir: Path, style: str, level: int) -> int:
+    """Run the pools of a file; return the exit code. Raises StateDirError, and ConfigError for a driver."""
+    return asyncio.run(_run(config, state_dir, style, level))
+
+
+async def _run(config: Config, state_dir: Path, style: str, level: int) -> int:
+    manager = PoolManager(state_dir)
+    foreground = Foreground(manager)
+    to = console()
+    widest = max(len(spec.pool_id) for spec in config.pools)
+    said = _story(to, widest, foreground) if style != "json" else _json(foreground)
+    with foreground.signals(), _logging(said, level):
+        async with manager:
+            if style == "json":
+                return await foreground.run(config.pools)
+            where = printable(str(manager.paths.root))
+            to.print(f"State in {where}, engines' output in {where}/logs. Ctrl-C stops.", markup=False)
+            with _screen(manager, foreground, to) if style == "screen" else contextlib.nullcontext():
+                return await foreground.run(config.pools)
+
+
+def _story(to: Console, widest: int, foreground: Foreground) -> logging.Handler:
+    return Story(to, widest, lambda: _broken(foreground))
+
+
+def _json(foreground: Foreground) -> logging.Handler:
+    handler = Lines(sys.stdout, lambda: _broken(foreground))
+    handler.setFormatter(JsonFormatter())
+    return handler
+
+
+def _broken(foreground: Foreground) -> None:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # so that nothing fails at the exit
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    foreground.unheard()
+
+
+@contextlib.contextmanager
+def _logging(handler: logging.Handler, level: int) -> Iterator[None]:
+    before = LOGGER.level
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(level)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(before)
+
+
+@contextlib.contextmanager
+def _screen(manager: PoolManager, foreground: Foreground, to: Console) -> Iterator[None]:
+    async def keep_up(screen: Screen) -> None:
+        while True:
+            await asyncio.sleep(INTERVAL)
+            try:
+                screen.refresh()
+            except OSError:  # the terminal is gone
+                foreground.unheard()
+                return
+
+    with Screen(to, lambda: [pool.status() for pool in manager]) as screen:
+        keeping_up = asyncio.create_task(keep_up(screen))
+        try:
+            yield
+        finally:
+            keeping_up.cancel()

@@ -1,0 +1,107 @@
+"""How the pools are, at a glance, while they run: a table at the foot of a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pool_lifecycle.cli.words import NARROW, printable
+from pool_lifecycle.explain import plural, seconds
+from pool_lifecycle.lease import Blocker
+from pool_lifecycle.lifecycle import PoolState
+from pool_lifecycle.status import PoolStatus
+
+S = PoolState
+
+INTERVAL = 0.25
+"""Seconds between two looks at the pools."""
+
+MARGIN = 4
+"""Columns left free, or the `^C` that a terminal shows would break the line and the table its place."""
+
+NAMED = 3
+"""How many holders of leases are named."""
+
+_STYLES: dict[PoolState, str] = {
+    S.STOPPED: "dim",
+    S.READY: "green",
+    S.DRAINING: "yellow",
+    S.RECOVERING: "red",
+    S.BACKING_OFF: "yellow",
+    S.FAILED: "bold red",
+    S.STUCK: "bold red",
+}
+"""The others are on their way, in cyan."""
+
+
+class Screen:
+    """The table, kept up to date. Lines printed to the console meanwhile appear above it."""
+
+    def __init__(self, console: Console, look: Callable[[], Iterable[PoolStatus]]) -> None:
+        self._look = look
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+
+    def __enter__(self) -> Screen:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.refresh()
+            self._live.stop()
+        except OSError:  # the terminal is gone
+            return
+
+    def refresh(self) -> None:
+        """Look again. Raises OSError when the terminal is gone."""
+        self._live.update(table(self._look(), self._console.width), refresh=True)
+
+
+def table(pools: Iterable[PoolStatus], width: int) -> Table:
+    """How the pools are, in a table for a terminal of `width` columns; a narrow one gets less."""
+    wide = width >= NARROW
+    found = Table(width=width - MARGIN if wide else None)
+    found.add_column("pool", style="bold", overflow="fold")
+    found.add_column("state", no_wrap=wide)
+    if wide:
+        found.add_column("for", justify="right", no_wrap=True)
+        found.add_column("slots", justify="right", no_wrap=True)
+    found.add_column("now", ratio=1 if wide else None, overflow="fold")
+    for status in pools:
+        state = Text(status.state, _STYLES.get(status.state, "cyan"))
+        extra = (Text(seconds(status.since)), Text(f"{len(status.leases)}/{status.slots}")) if wide else ()
+        found.add_row(Text(status.pool_id), state, *extra, Text(printable(now(status))))
+    return found
+
+
+def now(status: PoolStatus) -> str:
+    """What happens at the moment: what is waited for, how long yet, what went wrong last."""
+    return "; ".join(part for part in _parts(status) if part)
+
+
+def _parts(status: PoolStatus) -> Iterable[str]:
+    if status.draining:
+        yield _blockers(status.leases)
+    elif status.ready:
+        yield status.url or ""
+    else:
+        yield status.observed
+    if status.next_attempt_in is not None:
+        yield f"next attempt in {seconds(status.next_attempt_in)}"
+    elif status.deadline_in is not None and not status.ready:
+        yield f"{seconds(status.deadline_in)} left"
+    if status.last_error and not status.ready:
+        yield status.last_error
+
+
+def _blockers(leases: tuple[Blocker, ...]) -> str:
+    if not leases:
+        return ""
+    named = ", ".join(f"{one.holder} ({seconds(one.age)})" for one in leases[:NAMED])
+    more = f" and {len(leases) - NAMED} more" if len(leases) > NAMED else ""
+    return f"waits for {plural(len(leases), 'lease')}: {named}{more}"
