@@ -42,13 +42,14 @@ class Foreground:
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
         """Within it, Ctrl-C, SIGTERM and a terminal that goes away are wishes to stop."""
-        loop, heard = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        for signum in heard:
-            loop.add_signal_handler(signum, self.stop, signum)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, self.stop, signal.SIGINT)
+        loop.add_signal_handler(signal.SIGTERM, self.stop, signal.SIGTERM)
+        loop.add_signal_handler(signal.SIGHUP, self.unheard)
         try:
             yield
         finally:
-            for signum in heard:
+            for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 loop.remove_signal_handler(signum)
 
     def stop(self, signum: int) -> None:
@@ -57,9 +58,12 @@ class Foreground:
         self._changed.set()
 
     def unheard(self) -> None:
-        """Nobody reads what it says any more: a wish to stop, but only once."""
-        if signal.SIGPIPE not in self._stops:
-            self.stop(signal.SIGPIPE)
+        """Nobody reads what it says any more: a wish to stop, unless it is stopping already.
+
+        A terminal that goes away is noticed in several ways at once, which must not count as several wishes.
+        """
+        if not self._stops:
+            self.stop(signal.SIGHUP)
 
     async def run(self, specs: tuple[PoolSpec, ...]) -> int:
         """Bring every pool up, in parallel; return the exit code when all is over."""
