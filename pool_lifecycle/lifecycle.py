@@ -184,6 +184,20 @@ _BUSY = (
     Row(E.RELOAD, STAY, "one change at a time", mark=M.BUSY),
 )
 
+_END_INSTEAD = (
+    Row(E.DRAIN, DRAINING, "the pool is to end instead"),
+    Row(E.STOP, STOPPING, "the pool is to end instead"),
+)
+"""A change of model gives way to the wish that the pool ends, while the old engine still lives."""
+
+_STAGED_BESIDE = (
+    Row(E.STAGED, READY, "a circuit opened meanwhile", mark=M.REFUSED),
+    Row(E.FAILED, READY, "the old engine was never touched", mark=M.UNTOUCHED),
+    Row(E.RESUME, READY, "the change is called off", mark=M.UNTOUCHED),
+    _PROGRESS,
+)
+"""How the staging of a new model beside a living engine can end without a change."""
+
 _AFTER_THE_END = (
     Row(E.GONE, STOPPED, "it was to stop, and nothing is left", when=W.STOP_WANTED),
     Row(E.GONE, FAILED, "trying again cannot help until somebody acts", when=W.CANNOT_HEAL),
@@ -290,12 +304,8 @@ LIFECYCLE = Table(
         State(STAGING_AHEAD, TRANSIENT, live=True, serving=True, activity=Activity.STAGE,
               limit=Limit.STAGING, on_deadline=E.FAILED, rows=(
             Row(E.STAGED, RELOADING_DRAINING, "the new model is in place", when=W.PERMIT),
-            Row(E.STAGED, READY, "a circuit opened meanwhile", mark=M.REFUSED),
-            Row(E.FAILED, READY, "the old engine was never touched", mark=M.UNTOUCHED),
-            Row(E.RESUME, READY, "the change is called off", mark=M.UNTOUCHED),
-            Row(E.DRAIN, DRAINING, "the pool is to end instead"),
-            Row(E.STOP, STOPPING, "the pool is to end instead"),
-            _PROGRESS,
+            *_STAGED_BESIDE,
+            *_END_INSTEAD,
             *_SERVER_ENDS,
             *_BUSY,
             *_join(E.START, why="it serves already"),
@@ -307,8 +317,7 @@ LIFECYCLE = Table(
             Row(E.DRAINED, RELOADING_STAGING, "the last lease was released"),
             Row(E.DEADLINE, READY, "leases are left: the old model goes on serving", mark=M.ABORTED),
             Row(E.RESUME, READY, "the change is called off", mark=M.UNTOUCHED),
-            Row(E.DRAIN, DRAINING, "the pool is to end instead"),
-            Row(E.STOP, STOPPING, "the pool is to end instead"),
+            *_END_INSTEAD,
             *_SERVER_ENDS,
             *_BUSY,
             *_join(E.START, why="the change brings it back"),
@@ -316,12 +325,8 @@ LIFECYCLE = Table(
         State(RELOADING_STAGING, TRANSIENT, live=True, activity=Activity.STAGE, limit=Limit.STAGING,
               on_deadline=E.FAILED, rows=(
             Row(E.STAGED, RELOADING_STOPPING, "the new model is in place", when=W.PERMIT),
-            Row(E.STAGED, READY, "a circuit opened meanwhile", mark=M.REFUSED),
-            Row(E.FAILED, READY, "the old engine was never touched", mark=M.UNTOUCHED),
-            Row(E.RESUME, READY, "the change is called off", mark=M.UNTOUCHED),
-            Row(E.DRAIN, DRAINING, "the pool is to end instead"),
-            Row(E.STOP, STOPPING, "the pool is to end instead"),
-            _PROGRESS,
+            *_STAGED_BESIDE,
+            *_END_INSTEAD,
             *_SERVER_ENDS,
             *_BUSY,
             *_join(E.START, why="the change brings it back"),
@@ -365,12 +370,8 @@ LIFECYCLE = Table(
         State(SURGING_STAGING, TRANSIENT, live=True, serving=True, activity=Activity.STAGE,
               limit=Limit.STAGING, on_deadline=E.FAILED, rows=(
             Row(E.STAGED, SURGING_STARTING, "the new model is in place", when=W.PERMIT),
-            Row(E.STAGED, READY, "a circuit opened meanwhile", mark=M.REFUSED),
-            Row(E.FAILED, READY, "the old engine was never touched", mark=M.UNTOUCHED),
-            Row(E.RESUME, READY, "the change is called off", mark=M.UNTOUCHED),
-            Row(E.DRAIN, DRAINING, "the pool is to end instead"),
-            Row(E.STOP, STOPPING, "the pool is to end instead"),
-            _PROGRESS,
+            *_STAGED_BESIDE,
+            *_END_INSTEAD,
             *_SERVER_ENDS,
             *_BUSY,
             *_join(E.START, why="it serves already"),
@@ -381,8 +382,7 @@ LIFECYCLE = Table(
             Row(E.FAILED, RETIRING, "the old one goes on serving; the new one has to go",
                 mark=M.UNTOUCHED),
             Row(E.RESUME, RETIRING, "the change is called off; the new one has to go", mark=M.UNTOUCHED),
-            Row(E.DRAIN, DRAINING, "the pool is to end instead"),
-            Row(E.STOP, STOPPING, "the pool is to end instead"),
+            *_END_INSTEAD,
             _PROGRESS,
             *_SERVER_ENDS,
             *_BUSY,
