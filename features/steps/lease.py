@@ -1,0 +1,116 @@
+"""Steps about leases: who takes, holds, gives back and loses them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from features.vocabulary import given, then, when
+from features.world import World
+from pool_lifecycle.errors import PoolDraining
+from pool_lifecycle.lease import LeaseState
+
+
+async def take(world: World, who: str, kind: str = "request", ttl: float | None = None) -> None:
+    pool = await world.pool()
+    world.leases[who] = pool.acquire(who, kind=kind, ttl=ttl)
+
+
+@given('"{who}" holds a lease')
+@when('"{who}" takes a lease')
+@then('"{who}" can take a lease')
+async def takes(world: World, who: str) -> None:
+    await take(world, who)
+
+
+@given('"{who}" holds a lease for at most {ttl:Duration}')
+async def takes_for(world: World, who: str, ttl: float) -> None:
+    await take(world, who, ttl=ttl)
+
+
+@when('"{who}" takes a lease for "{kind}", for at most {ttl:Duration}')
+async def takes_of_kind(world: World, who: str, kind: str, ttl: float) -> None:
+    await take(world, who, kind, ttl)
+
+
+@given('"{who}" has had a lease')
+async def had(world: World, who: str) -> None:
+    await take(world, who)
+    world.leases[who].release()
+
+
+@given('"{who}" has held a lease for {time:Duration}')
+async def held(world: World, who: str, time: float) -> None:
+    await take(world, who)
+    await asyncio.sleep(time)
+
+
+@when('"{who}" gives her lease back')
+def gives_back(world: World, who: str) -> None:
+    assert world.leases[who].release()
+
+
+@when('"{who}" gives her lease back twice')
+def gives_back_twice(world: World, who: str) -> None:
+    world.leases[who].release()
+    world.leases[who].release()
+
+
+@when('"{who}" gives her lease back after {time:Duration}')
+async def gives_back_later(world: World, who: str, time: float) -> None:
+    await asyncio.sleep(time)
+    world.leases[who].release()
+
+
+@when('"{who}" asks for a lease')
+async def asks(world: World, who: str) -> None:
+    await world.attempt(take(world, who))
+
+
+@then('"{who}" is refused because the pool is draining')
+def refused(world: World, who: str) -> None:
+    assert who not in world.leases
+    assert isinstance(world.error, PoolDraining), repr(world.error)
+    assert "draining" in str(world.error)
+
+
+@then('her lease names "{who}" and "{kind}"')
+def names(world: World, who: str, kind: str) -> None:
+    lease = world.leases[who]
+    assert (lease.holder, lease.kind) == (who, kind)
+
+
+@then("it was taken now and ends in {time:Duration}")
+def times(world: World, time: float) -> None:
+    (lease,) = world.leases.values()
+    assert lease.acquired_at == world.loop.time()
+    assert lease.expires_at == world.loop.time() + time
+
+
+@then('the lease of "{who}" has a higher number than that of "{other}"')
+def higher(world: World, who: str, other: str) -> None:
+    assert world.leases[who].token > world.leases[other].token
+
+
+def _expect(world: World, who: str, state: LeaseState) -> None:
+    assert world.leases[who].state is state, world.leases[who]
+
+
+@then('the lease of "{who}" goes on')
+def goes_on(world: World, who: str) -> None:
+    _expect(world, who, LeaseState.ACTIVE)
+
+
+@then('the lease of "{who}" is lost')
+def lost(world: World, who: str) -> None:
+    _expect(world, who, LeaseState.LOST)
+
+
+@then('the lease of "{who}" has expired')
+def expired(world: World, who: str) -> None:
+    _expect(world, who, LeaseState.EXPIRED)
+
+
+@then('it is reported that the lease of "{who}" expired')
+def reported(world: World, who: str) -> None:
+    told = [(fields["how"], fields["holders"]) for _, fields in world.log.about("LeasesEnded")]
+    assert told == [("expired", [who])], told
