@@ -62,7 +62,9 @@ def test_counts_are_cleared_after_a_long_run() -> None:
     """B-SUPER-014: 300 s after the engine became healthy, if there is a count to clear."""
     due = (HEALTHY_AT + 300, RanStably(1, 300.0))
     assert next_due(pool_in(S.READY, failures=1)) == due
-    assert next_due(pool_in(S.READY, circuits=(Circuit("general", failures=1),))) == due
+    counted = (Circuit("general", failures=1),)
+    assert next_due(pool_in(S.READY, circuits=counted)) == due
+    assert next_due(pool_in(S.READY, circuits=counted, failures=1)) == due
 
 
 @pytest.mark.parametrize("state", [S.STOPPED, S.FAILED, S.STUCK])

@@ -184,6 +184,12 @@ def test_a_kill_promised_in_one_state_holds_in_the_next() -> None:
     assert (later.state, kills(later), later.deadline) == (S.STOPPING, [NOW + 3], NOW + 3 + 7)
 
 
+def test_all_engines_have_their_time_before_they_count_as_stuck() -> None:
+    """S11: where one is killed sooner than the other, the end is judged after the later of both."""
+    pool = after(quick(S.RETIRING), Stop(grace=2.0))
+    assert (kills(pool), pool.deadline) == ([NOW + 2, NOW], NOW + 2 + 7)
+
+
 def test_a_stop_of_the_unkillable_sets_no_time() -> None:
     """V8: in stuck everything has been killed already; a deadline there would wake somebody for nothing."""
     pool = quick(S.STUCK)

@@ -32,6 +32,16 @@ def test_a_slow_growth_reaches_the_maximum_too() -> None:
     assert Backoff(factor=2).delay(10**9, 0.0) == 60.0
 
 
+def test_no_delay_stays_no_delay() -> None:
+    """However often nothing is doubled."""
+    assert Backoff(initial=0.0).delay(10**9, 1.0) == 0.0
+
+
+def test_defaults() -> None:
+    """B-SUPER-010 to B-SUPER-016: 1 s doubling to 60 s, a tenth of jitter, forgotten after 300 s."""
+    assert Backoff(initial=1.0, factor=2.0, maximum=60.0, minimum=0.0, jitter=0.1, stable=300.0) == DEFAULTS
+
+
 def test_the_first_restart_waits_the_initial_delay() -> None:
     """B-SUPER-010: one second."""
     assert DEFAULTS.delay(1, 0.0) == 1.0
@@ -48,11 +58,6 @@ def test_each_failure_doubles_the_delay() -> None:
 def test_the_default_jitter_is_a_tenth(chance: float, delay: float) -> None:
     """B-SUPER-013: at the ends of chance the delay is a tenth away."""
     assert DEFAULTS.delay(4, chance) == pytest.approx(delay)
-
-
-def test_counts_are_forgotten_after_five_minutes() -> None:
-    """B-SUPER-014: the period after which the count starts again."""
-    assert DEFAULTS.stable == 300.0
 
 
 @given(backoffs(), FAILURES, CHANCES)
@@ -92,6 +97,13 @@ def test_hostile_numbers_are_refused(key: str, hostile: object) -> None:
     with pytest.raises(ConfigError) as raised:
         Backoff(**{key: hostile})  # type: ignore[arg-type]
     assert [problem.key for problem in raised.value.problems] == [key]
+
+
+@pytest.mark.parametrize(("key", "value"), [("factor", 0.99), ("factor", 100.5), ("jitter", 1.01)])
+def test_what_would_break_the_law_is_refused(key: str, value: float) -> None:
+    """Delays never shrink with failures, and jitter never turns them negative."""
+    with pytest.raises(ConfigError, match=f"{key} = {value}: must be a number"):
+        Backoff(**{key: value})
 
 
 def test_contradictory_times_are_refused_all_at_once() -> None:
