@@ -166,7 +166,7 @@ def _program(folder: Path, name: str) -> str:
 
 def _model(folder: Path, reference: str) -> str:
     path = reference.removeprefix("file:")
-    return f"file:{_path(folder, path)}" if path != reference and not path.startswith("//") else reference
+    return f"file:{_path(folder, path)}" if path != reference else reference
 
 
 def _command(folder: Path, words: list[Any]) -> list[Any]:
@@ -202,7 +202,7 @@ class _Reader:
     installed: dict[Interface, tuple[str, ...]] = field(factory=dict)
 
     def pools(self, tables: object) -> Iterator[PoolSpec]:
-        """The pools that are right."""
+        """The pools that could be made."""
         if not isinstance(tables, Mapping) or not tables:
             self.remark("pools", "must have at least one table, [pools.<id>]")
             return
@@ -215,13 +215,12 @@ class _Reader:
                 yield spec
 
     def value(self, kind: type[T], table: object, key: str, **given: object) -> T | None:
-        """A `kind` made of a table; None when something in it is wrong."""
+        """A `kind` made of a table; None when it could not be made."""
         if not isinstance(table, Mapping):
             self.problem(key, table, "must be a table")
             return None
         found, nested = _fields(kind), _nested(kind)
         self.known(table, key, [name for name in found if name not in given])
-        before = len(self.problems)
         values = dict(given)
         for name in table:
             if name in found and name not in given:
@@ -232,8 +231,7 @@ class _Reader:
             self.remark(f"{key}.{name}", f"is missing; it {_wanted(found[name], name in nested)}")
             reported.add(name)
         values.update(dict.fromkeys(reported))
-        made = self.made(kind, values, key, reported)
-        return made if len(self.problems) == before else None
+        return self.made(kind, values, key, reported)
 
     def made(self, kind: type[T], values: dict[str, Any], key: str, reported: Collection[str]) -> T | None:
         """The value itself; what the class finds wrong is reported, but for what was `reported` before."""

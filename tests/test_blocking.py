@@ -187,6 +187,22 @@ def test_whoever_waits_when_it_closes_is_answered(tmp_path: Path) -> None:
         assert not lease.release()
 
 
+def test_a_wait_that_was_given_up_leaves_nothing_behind(tmp_path: Path) -> None:
+    """V4: neither work on the manager's loop, nor, when it is closed, its thread."""
+    with manager(tmp_path) as blocking:
+        pool = blocking.add(spec())
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                pool.reached(PoolState.READY, timeout=0.001)
+
+        async def tasks() -> int:
+            await asyncio.sleep(0.0)
+            return len(asyncio.all_tasks())
+
+        assert blocking._call(tasks()) == 1
+    assert "pool-lifecycle" not in {thread.name for thread in threading.enumerate()}
+
+
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     """And the thread that was begun ends."""
     with manager(tmp_path), pytest.raises(errors.StateDirError, match=str(os.getpid())):

@@ -157,7 +157,7 @@ def test_every_problem_is_told_at_once() -> None:
     assert f"{FILE}: pools.chat.engine.port = 99999: must be a whole number from 1 to 65535" in found
 
 
-@pytest.mark.parametrize("name", ["slotz", "Slots", "slot"])
+@pytest.mark.parametrize("name", ["slotz", "SLOTS", "slot"])
 def test_an_unknown_key_is_an_error_with_a_guess(name: str) -> None:
     """B-CONFIG-x1: a mistyped key is never ignored."""
     (only,) = wrong(engine=ENGINE, **{name: 3})
@@ -172,6 +172,13 @@ def test_a_key_that_is_missing_is_named() -> None:
         f"{FILE}: pools.chat.engine.binary: is missing; it must be a path or a program's name, "
         "not empty and without NUL bytes"
     )
+
+
+@pytest.mark.parametrize("engine", [{"cwd": ""}, {"cwd": "a\0b"}, {"binary": ""}, {"binary": "a/\0"}])
+def test_a_path_that_is_none_is_refused(engine: dict[str, str]) -> None:
+    """It does not become a path by being relative to something."""
+    (only,) = wrong(engine={**ENGINE, **engine})
+    assert "not empty and without NUL bytes" in only
 
 
 def test_the_id_is_not_a_key() -> None:

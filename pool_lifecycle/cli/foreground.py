@@ -69,8 +69,7 @@ class Foreground:
         """Bring every pool up, in parallel; return the exit code when all is over."""
         self.manager.observe(lambda _: self._changed.set())
         pools = [await self.manager.add(spec) for spec in specs]
-        if not self._stops:
-            self._begin(*map(_start, pools))
+        self._begin(*map(_start, pools))
         while not self._stops and (self._tasks or not all(map(over, pools))):
             await self._change()
         if self._stops:
@@ -123,7 +122,7 @@ class Foreground:
             return Exit.STUCK
         if len(self._stops) > 1:
             return BY_SIGNAL + self._stops[1]
-        failed = not self._stops and any(pool.state is PoolState.FAILED for pool in pools)
+        failed = any(pool.state is PoolState.FAILED for pool in pools)
         return Exit.NOTHING_CAN_RUN if failed else Exit.OK
 
 
