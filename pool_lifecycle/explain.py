@@ -99,7 +99,8 @@ def _help_stopped(_snapshot: Snapshot, _now: float) -> str:
 
 def _help_failed(snapshot: Snapshot, _now: float) -> str:
     if snapshot.cause is not None and not snapshot.cause.heals:
-        return f"Trying again cannot help by itself. {sentence(snapshot.cause.remedy)} Then start it."
+        then = f"{sentence(snapshot.cause.remedy)} Then start it." if snapshot.cause.remedy else ""
+        return f"Trying again cannot help by itself. {then}".rstrip()
     return "Reset its circuit to start at once."
 
 
@@ -126,9 +127,9 @@ def plural(count: int, noun: str) -> str:
 
 def seconds(value: float) -> str:
     """A duration as people say it: `12 ms`, `3.4 s`, `2 min 5 s`, `3 h 20 min`."""
-    if value < 1:
+    if value < 0.9995:
         return f"{value * 1000:.0f} ms"
-    if value < 60:
+    if value < 59.95:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     if minutes < 60:

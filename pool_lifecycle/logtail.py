@@ -22,17 +22,25 @@ def size(path: str) -> int:
 def last_lines(path: str, *, since: int) -> tuple[str, ...]:
     """The non-empty lines at the end of the file, at most `WINDOW` bytes, none from before byte `since`.
 
-    Control characters are replaced: a log is hostile text. A file that cannot be read has no lines.
+    Control characters are replaced: a log is hostile text. What cannot be read has no lines; a link is not
+    followed, and nothing is waited for. A file that is shorter than `since` was emptied meanwhile.
     """
     try:
-        with open(path, "rb") as log:
-            end = log.seek(0, os.SEEK_END)
-            log.seek(max(since, end - WINDOW))
-            raw = log.read(WINDOW)
+        raw = _end(path, since)
     except OSError:
         return ()
     lines = raw.decode("utf-8", "replace").splitlines()
     return tuple(clean for line in lines if (clean := _printable(line)))
+
+
+def _end(path: str, since: int) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        length = os.fstat(descriptor).st_size
+        begin = since if since <= length else 0
+        return os.pread(descriptor, WINDOW, max(begin, length - WINDOW))
+    finally:
+        os.close(descriptor)
 
 
 def _printable(line: str) -> str:

@@ -81,7 +81,10 @@ class Drivers:
         if not points:
             valid = ", ".join(map(repr, self.names(interface))) or "none is installed"
             raise ConfigError([Problem(key, name, f"must be one of {valid}")])
-        return points[0].load()()
+        try:
+            return points[0].load()()
+        except Exception as error:
+            raise ConfigError([Problem(key, name, f"cannot be loaded: {error!r}")]) from error
 
 
 def _fitting(interface: Interface, key: str, driver: Any) -> Any:
