@@ -95,6 +95,7 @@ class World:
     manager: PoolManager
     pool: Pool
     launcher: MemoryLauncher
+    probe: MemoryHealthProbe
     stager: MemoryStager
     folder: Path
     records: list[Record]
@@ -184,7 +185,7 @@ async def a_world(
     with tempfile.TemporaryDirectory() as folder:
         async with PoolManager(folder, drivers=drivers, observers=observers, **arguments) as holder:
             pool = await holder.add(a_spec(**spec))
-            world = World(holder, pool, launcher, stager, Path(folder), records)
+            world = World(holder, pool, launcher, probe, stager, Path(folder), records)
             yield world
         await world.answered()
         assert not world.living

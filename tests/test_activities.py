@@ -1,0 +1,108 @@
+"""The work that lasts as long as a state, in what the tests of the pool do not show."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pool_lifecycle import activities
+from pool_lifecycle.activities import RUNNERS, STAGE_OF, during, failure
+from pool_lifecycle.causes import Cause, FailureClass, Stage
+from pool_lifecycle.errors import DriverError, StateDirError
+from pool_lifecycle.lifecycle import LIFECYCLE, Activity, PoolEvent
+from pool_lifecycle.records import Moved
+from pool_lifecycle.testing.memory import EngineScript, StageScript
+from tests.worlds import NEVER_READY, World, a_world, virtually
+
+
+def test_every_activity_but_watching_has_somebody_who_does_it() -> None:
+    """And says which part of an engine's life its failure belongs to."""
+    invoked = {Activity(state.activity) for state in LIFECYCLE.states.values() if state.activity}
+    assert invoked - {Activity.WATCH} == set(RUNNERS) == set(STAGE_OF)
+
+
+def progress(world: World) -> int:
+    return sum(one.notice.event is PoolEvent.PROGRESSED for one in world.of(Moved))
+
+
+@virtually
+async def test_progress_is_told_only_when_it_matters() -> None:
+    """V8, S19: a stager that reports every byte causes no step while the deadline is far."""
+    async with a_world(staging=(StageScript(takes=50.0, steps=1000),)) as world:
+        staging = await world.began(world.pool.start())
+        await asyncio.sleep(25)
+        assert "staging: 5" in world.pool.explain()
+        await staging
+        assert progress(world) == 0
+
+
+@virtually
+async def test_output_is_told_only_when_it_matters() -> None:
+    """As long as the deadline is more than a stall away, an engine that logs costs no step."""
+    logs = EngineScript(ready_after=100.0, output=tuple((float(at), 1) for at in range(100)))
+    async with a_world(logs) as world:
+        await world.pool.start()
+        assert progress(world) == 40 - 1
+
+
+@virtually
+async def test_late_progress_is_not_shown() -> None:
+    """What a stager reports after its time says nothing about what the pool does now."""
+    async with a_world(NEVER_READY) as world:
+        await world.began(world.pool.start())
+        from pool_lifecycle.interfaces import StageProgress  # noqa: PLC0415
+
+        activities._staging(world.pool, world.pool.snapshot.epoch - 1, StageProgress(1, 2))
+        assert "staging" not in world.pool.status().observed
+
+
+@virtually
+async def test_what_is_being_done_can_be_seen() -> None:
+    """In every part of a start and a stop, for people and for the cause of a time-out."""
+    slow = EngineScript(ready_after=5.0, term_takes=5.0)
+    async with a_world(slow, staging=(StageScript(takes=5.0, steps=2),)) as world:
+        starting = await world.began(world.pool.start())
+        assert world.pool.status().observed == "staging file:/old.gguf"
+        await asyncio.sleep(3)
+        assert world.pool.status().observed == "staging: 524288 of 1048576 bytes"
+        await asyncio.sleep(3)
+        assert world.pool.status().observed == "/health: connection refused"
+        await starting
+        assert world.pool.status().observed == ""
+        await world.began(world.pool.stop())
+        assert world.pool.status().observed == "ending generation 1"
+
+
+# --- failures as causes ---------------------------------------------------------------------------------
+
+KNOWN = Cause(FailureClass.CUDA, Stage.RUN, "as I say")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (DriverError("x", KNOWN), "run failed: as I say"),
+        (StateDirError("the disk is full", remedy="make room"), "stop failed: the disk is full"),
+        (ValueError("boom"), "stop failed: a driver raised ValueError: boom"),
+        (asyncio.CancelledError(), "stop failed: a driver raised CancelledError: "),
+    ],
+)
+def test_whatever_was_raised_is_a_cause(error: BaseException, words: str) -> None:
+    """A driver's own cause is kept; our own errors keep their remedy; anything else is the driver's fault."""
+    cause = failure(error, Stage.STOP)
+    assert str(cause) == words
+    if isinstance(error, StateDirError):
+        assert cause.remedy == "make room"
+
+
+def test_within_a_stage_everything_is_a_failure_of_it() -> None:
+    """But a DriverError names its own, and a cancellation is none."""
+    with pytest.raises(DriverError) as caught, during(Stage.WARM_UP):
+        raise KeyError("x")
+    assert caught.value.cause.stage is Stage.WARM_UP
+    with pytest.raises(DriverError) as caught, during(Stage.WARM_UP):
+        raise DriverError("x", KNOWN)
+    assert caught.value.cause == KNOWN
+    with pytest.raises(asyncio.CancelledError), during(Stage.WARM_UP):
+        raise asyncio.CancelledError

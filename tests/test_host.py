@@ -1,0 +1,74 @@
+"""What the pools of one manager share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from pool_lifecycle.host import Host
+from pool_lifecycle.plugins import Drivers
+from pool_lifecycle.records import DriverMisbehaved, Record, Trouble
+from pool_lifecycle.registry import Registry
+from pool_lifecycle.snapshot import Snapshot
+from pool_lifecycle.statedir import StateDir
+from pool_lifecycle.store import MemoryStore
+from tests.worlds import a_spec, virtually
+
+
+def a_host(observers: list[object], store: MemoryStore | None = None) -> Host:
+    return Host(
+        loop=asyncio.get_running_loop(),
+        drivers=Drivers(),
+        paths=StateDir(Path("nowhere")),
+        store=store or MemoryStore(),
+        registry=Registry(lambda: 0),
+        random=Random(1),
+        wall=lambda: 0.0,
+        observers=observers,  # type: ignore[arg-type]
+    )
+
+
+@virtually
+async def test_chance_lies_between_minus_one_and_one() -> None:
+    """On both sides of 0."""
+    host = a_host([])
+    draws = [host.chance() for _ in range(1000)]
+    assert -1 <= min(draws) < -0.9
+    assert 0.9 < max(draws) <= 1
+
+
+@virtually
+async def test_every_observer_is_told_even_behind_one_that_raises(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In their order; the error is logged."""
+    seen: list[Record] = []
+
+    def raises(_record: Record) -> None:
+        raise ValueError("mine")
+
+    host = a_host([seen.append, raises, seen.append])
+    with caplog.at_level(logging.ERROR):
+        host.misbehaved("chat", "it lied")
+    assert seen == [DriverMisbehaved("chat", 1000.0, "it lied")] * 2
+    assert "ValueError: mine" in caplog.text
+
+
+@virtually
+async def test_a_store_that_fails_is_reported() -> None:
+    """And nothing is raised to who only wanted to end an engine."""
+
+    class Broken(MemoryStore):
+        def save(self, snapshot: Snapshot) -> None:
+            raise OSError(5, "Input/output error")
+
+    seen: list[Record] = []
+    host = a_host([seen.append], Broken())
+    host.keep(Snapshot.new(a_spec(), lineage="x", now=0.0))
+    (trouble,) = seen
+    assert isinstance(trouble, Trouble)
+    assert "Input/output error" in trouble.what

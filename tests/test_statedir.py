@@ -1,0 +1,102 @@
+"""The state directory and its lock."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pool_lifecycle.errors import StateDirError
+from pool_lifecycle.statedir import Lock, StateDir
+
+
+def test_everything_has_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths are absolute, whatever was given, and wherever the program goes afterwards."""
+    monkeypatch.chdir(tmp_path.parent)
+    paths = StateDir(tmp_path.name)
+    monkeypatch.chdir("/")
+    assert paths.log("chat") == str(tmp_path / "logs/chat.log")
+    assert paths.pid("chat") == str(tmp_path / "run/chat.pid")
+    assert paths.handoff("chat") == str(tmp_path / "engines/chat.json")
+
+
+def test_its_folders_are_private(tmp_path: Path) -> None:
+    """Logs may hold prompts: nobody else reads them. Making them again changes nothing."""
+    paths = StateDir(tmp_path / "deep/state")
+    paths.make()
+    paths.make()
+    for folder in ("", "logs", "run", "engines"):
+        assert (paths.root / folder).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    """It names the folder and what to do."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateDirError, match=r"'.*/file/state' cannot be made: .*; name a folder"):
+        StateDir(tmp_path / "file/state").make()
+
+
+def test_a_held_lock_keeps_others_out_and_says_who_holds_it(tmp_path: Path) -> None:
+    """FAULTS: two managers on one state directory."""
+    paths = StateDir(tmp_path)
+    lock = paths.lock()
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    with pytest.raises(StateDirError, match=rf"\(pid {os.getpid()}\); stop that one, or use another folder"):
+        paths.lock()
+    lock.release()
+    paths.lock().release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_file_left_behind_locks_nobody_out(tmp_path: Path) -> None:
+    """The lock ends with its process; the pid in it is overwritten, also by a shorter one."""
+    (tmp_path / "lock").write_text("99999999999\n")
+    lock = StateDir(tmp_path).lock()
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    lock.release()
+
+
+def test_a_lock_of_a_file_that_was_removed_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever held it gave it back between our opening and our locking: two must not hold two files."""
+    real = Lock._open
+    opened: list[int] = []
+
+    def removed_meanwhile(path: Path) -> int:
+        descriptor = real(path)
+        if not opened:
+            path.unlink()
+        opened.append(descriptor)
+        return descriptor
+
+    monkeypatch.setattr(Lock, "_open", staticmethod(removed_meanwhile))
+    lock = StateDir(tmp_path).lock()
+    assert len(opened) == 2
+    with pytest.raises(StateDirError):
+        StateDir(tmp_path).lock()
+    lock.release()
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    """Nothing of another file is overwritten."""
+    (tmp_path / "other").write_text("precious")
+    (tmp_path / "lock").symlink_to(tmp_path / "other")
+    with pytest.raises(StateDirError, match="cannot be opened"):
+        StateDir(tmp_path).lock()
+    assert (tmp_path / "other").read_text() == "precious"
+
+
+@pytest.mark.slow
+def test_no_engine_inherits_the_lock(tmp_path: Path) -> None:
+    """DESIGN §5: close-on-exec, or a kept engine would lock out the next manager."""
+    lock = StateDir(tmp_path).lock()
+    look = f"import os; os.fstat({lock.descriptor})"
+    child = subprocess.run(
+        [sys.executable, "-c", look], close_fds=False, check=False, stderr=subprocess.DEVNULL
+    )
+    assert child.returncode != 0
+    lock.release()

@@ -1,0 +1,72 @@
+"""Why an engine ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from pool_lifecycle.causes import LOST, ExitStatus, FailureClass, Stage
+from pool_lifecycle.interfaces import Pattern
+from pool_lifecycle.verdict import ending, recognise
+
+FLAG = Pattern("unknown argument", FailureClass.BAD_CONFIG, heals=False, remedy="mend the flag")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (ExitStatus(code=0), FailureClass.EXIT, "exit code 0"),
+        (ExitStatus(code=1), FailureClass.EXIT, "exit code 1"),
+        (ExitStatus(code=137), FailureClass.EXIT, "exit code 137"),
+        (ExitStatus(signal=9), FailureClass.SIGNAL, "killed by SIGKILL"),
+        (ExitStatus(signal=11), FailureClass.SIGNAL, "killed by SIGSEGV"),
+        (LOST, FailureClass.UNKNOWN, "exit status unknown"),
+    ],
+)
+def test_the_status_alone_gives_the_class(status: ExitStatus, kind: FailureClass, words: str) -> None:
+    """B-SUPER-005, S16: the signal by name; a lost status is unknown; a SIGKILL alone is no OOM."""
+    cause = ending(status, stage=Stage.RUN, lived=1.5, lines=(), patterns=())
+    assert cause.kind is kind
+    assert str(cause) == f"run failed: the engine ended after 1.50 s ({words})"
+    assert cause.exit == status
+    assert cause.heals
+    assert cause.remedy == "look at the engine's log"
+
+
+def test_the_last_line_is_quoted() -> None:
+    """Even if nobody knows what it means; it is kept as evidence."""
+    cause = ending(ExitStatus(code=1), stage=Stage.HEALTH, lived=0, lines=("a", "b"), patterns=(FLAG,))
+    assert cause.message.endswith("(exit code 1); its last line: 'b'")
+    assert cause.evidence == ("exit code 1", "b")
+
+
+def test_known_words_decide_class_healing_and_remedy() -> None:
+    """Exit code 1 with an unknown flag cannot heal."""
+    lines = ("error: unknown argument: --fast", "usage: ...")
+    cause = ending(ExitStatus(code=1), stage=Stage.HEALTH, lived=0, lines=lines, patterns=(FLAG,))
+    assert (cause.kind, cause.heals, cause.remedy) == (FailureClass.BAD_CONFIG, False, "mend the flag")
+    assert "it said: 'error: unknown argument: --fast'" in cause.message
+    assert cause.exit == ExitStatus(code=1)
+
+
+def test_a_pattern_without_a_remedy_leaves_the_usual_one() -> None:
+    """There is always something to do."""
+    cause = ending(
+        ExitStatus(code=1),
+        stage=Stage.RUN,
+        lived=0,
+        lines=("CUDA error",),
+        patterns=(Pattern("CUDA error", FailureClass.CUDA),),
+    )
+    assert cause.remedy == "look at the engine's log"
+
+
+CUDA = Pattern("CUDA error", FailureClass.CUDA)
+
+
+def test_the_first_pattern_wins_with_its_last_line() -> None:
+    """Patterns are tried in their order, not in that of the lines."""
+    lines = ("unknown argument: -x", "CUDA error 1", "CUDA error 2", "bye")
+    assert recognise(lines, (CUDA, FLAG)) == (CUDA, "CUDA error 2")
+    assert recognise(iter(lines), (FLAG, CUDA)) == (FLAG, "unknown argument: -x")
+    assert recognise(lines, ()) is None
+    assert recognise((), (CUDA,)) is None
