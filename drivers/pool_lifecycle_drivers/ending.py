@@ -78,7 +78,8 @@ class Ending:
         return not found
 
     def _signal(self, found: Iterable[Identity]) -> None:
-        for who in found:
+        """Leader first: it should hear of the end before it sees its workers go."""
+        for who in sorted(found, key=lambda who: who != self._leader.who):
             if who in self._members:
                 continue
             member = self._leader if who == self._leader.who else pin(who)
@@ -99,7 +100,7 @@ class Ending:
 
     def _kill(self) -> None:
         self._killing = True
-        for member in self._members.values():
+        for member in sorted(self._members.values(), key=lambda member: member is not self._leader):
             self._send(member)
         self._leader.send_to_group(signal.SIGKILL)
         self._changed.set()

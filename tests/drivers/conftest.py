@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from pool_lifecycle.interfaces import LaunchRequest
 from pool_lifecycle_drivers.engine import LocalEngine
 from pool_lifecycle_drivers.process import LocalLauncher
-from tests.drivers.real_processes import Bench, carriers
+from tests.drivers.real_processes import Bench, carriers, descriptors, until
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Use = Callable[[LocalEngine], Coroutine[Any, Any, Any]]
@@ -28,14 +27,14 @@ def use(run_real: Run) -> Callable[[LaunchRequest, Use], Any]:
     """Launch an engine, let it write its first byte, use it, and see that a stop left nothing of it."""
 
     async def main(request: LaunchRequest, doing: Use) -> Any:
-        before = set(os.listdir("/proc/self/fd"))
+        before = descriptors()
         engine = await LocalLauncher().launch(request=request)
         await engine.output(after=0)
         result = await doing(engine)
         await engine.stop(kill_after=0)
         assert carriers(request.token) == set()
         assert not (await engine.inspect()).pids
-        assert set(os.listdir("/proc/self/fd")) == before
+        await until(lambda: descriptors() == before)  # inotify is closed by a thread
         return result
 
     return lambda request, doing: run_real(main(request, doing))

@@ -95,6 +95,13 @@ def is_living(pid: int) -> bool:
         return False
 
 
+def descriptors() -> dict[str, str]:
+    """What this process has open, by number."""
+    folder = "/proc/self/fd"
+    links = {fd: f"{folder}/{fd}" for fd in os.listdir(folder)}
+    return {fd: os.readlink(link) for fd, link in links.items() if os.path.lexists(link)}
+
+
 async def until(condition: Callable[[], Any], within: float = 20.0) -> Any:
     """Wait until the condition holds and return what it returned."""
     deadline = asyncio.get_running_loop().time() + within

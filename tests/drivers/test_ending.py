@@ -157,11 +157,14 @@ def test_a_tree_that_goes_on_forking_is_ended(use: Any, bench: Bench) -> None:
 
 
 def test_a_process_that_forks_when_it_is_asked_to_end_is_ended(use: Any, bench: Bench) -> None:
-    """What began after the first look is found by a later one, and asked in its turn."""
+    """What began after the first look is found by a later one.
+
+    It is asked in its turn; but it may be the shell's copy still, which takes the signal to its grave.
+    """
     script = "trap 'setsid sleep 1000 & exit 0' TERM; echo up; while :; do sleep 0.02; done"
-    report = use(bench.sh(script), stopping(FOR_EVER))
+    report = use(bench.sh(script), stopping(1.0))
     assert report.exit.success
-    assert not report.killed
+    assert len(report.ended) >= 2
 
 
 def test_nobody_else_is_touched(use: Any, bench: Bench) -> None:

@@ -15,6 +15,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import closing
 from pathlib import Path
@@ -30,7 +31,7 @@ from pool_lifecycle.testing.check_launcher import check_launcher
 from pool_lifecycle_drivers import pidfile, pinned, process
 from pool_lifecycle_drivers.process import LocalLauncher, stop_by_pid_file
 from pool_lifecycle_drivers.procfs import boot_id, read_entry
-from tests.drivers.real_processes import LASTING, STUBBORN, Bench, carriers, is_living, until
+from tests.drivers.real_processes import LASTING, STUBBORN, Bench, carriers, descriptors, is_living, until
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -453,9 +454,10 @@ def test_what_an_engine_left_is_found_although_the_engine_is_gone(run_real: Run,
     """The manager was down when the leader died: its workers still hold the GPU (S5, S7)."""
     token = f"left-{os.getpid()}"
     handle = handle_of_a_killed_manager(bench, token, "setsid sleep 1000 & exec sleep 1000")
-    os.kill(handle.pid or 0, signal.SIGKILL)
 
     async def main() -> None:
+        await until(lambda: len(carriers(token)) == 2)
+        os.kill(handle.pid or 0, signal.SIGKILL)
         await until(lambda: not is_living(handle.pid or 0) and len(carriers(token)) == 1)
         engine = await LocalLauncher().recover(handle=handle)
         assert engine is not None
@@ -478,10 +480,12 @@ def test_a_manager_that_leaves_gives_its_descriptors_back(run_real: Run, bench: 
         await engine.output(after=0)
         return engine.handle
 
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     handle = asyncio.run(leave())
     gc.collect()
-    assert set(os.listdir("/proc/self/fd")) == before
+    patient_until = time.monotonic() + 20
+    while descriptors() != before:  # inotify is closed by a thread
+        assert time.monotonic() < patient_until
 
     async def come_back() -> Any:
         engine = await LocalLauncher().recover(handle=handle)
