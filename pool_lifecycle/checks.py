@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from pool_lifecycle.errors import ConfigError, Problem
+from pool_lifecycle.redaction import HIDDEN
 
 Check = Callable[[object], str | None]
 """Takes a value; returns None when it is valid, else a sentence that says what would be."""
@@ -21,9 +22,6 @@ CHECK = "pool_lifecycle.check"
 """The metadata key under which a field keeps its check."""
 
 POOL_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-
-HIDDEN = "<hidden>"
-"""Shown in place of the value of a field without a repr: it may hold a secret."""
 
 
 def checked(check: Check) -> dict[str, Any]:
@@ -34,7 +32,7 @@ def checked(check: Check) -> dict[str, Any]:
 def check_all(instance: attrs.AttrsInstance) -> None:
     """Raise one ConfigError with every wrong field of an attrs `instance`."""
     problems = [
-        Problem(field.name, value if field.repr else HIDDEN, sentence)
+        Problem(field.name, value if field.repr is True else HIDDEN, sentence)
         for field in attrs.fields(type(instance))
         if (check := field.metadata.get(CHECK))
         and (sentence := check(value := getattr(instance, field.name))) is not None

@@ -31,7 +31,6 @@ import attrs
 from attrs import NOTHING, define, field, frozen
 
 from pool_lifecycle.checks import CHECK, check_all, checked, optional, text
-from pool_lifecycle.devices import mask_defect
 from pool_lifecycle.errors import ConfigError, Problem
 from pool_lifecycle.plugins import Drivers, Interface
 from pool_lifecycle.spec import EngineSpec, HealthSpec, PoolSpec
@@ -251,8 +250,6 @@ class _Reader:
             return self.value(nested, value, key)
         if interface := _DRIVERS.get((kind, name)):
             self.driver_is_known(interface, value, key)
-        if (kind, name) == (PoolSpec, "device_mask") and isinstance(value, str) and value:
-            self.mask_is_right(value, key)
         path = _PATHS.get((kind, name))
         if path is not None and isinstance(value, path.kind) and value and "\0" not in value:
             return path.absolute(self.folder, value)
@@ -273,11 +270,6 @@ class _Reader:
         if isinstance(name, str) and name and name not in installed:
             among = ", ".join(map(repr, installed)) or "none, as none is installed"
             self.problem(key, name, f"must be one of {among}{_guess(name, installed)}")
-
-    def mask_is_right(self, mask: str, key: str) -> None:
-        """Report a device mask that is none."""
-        if defect := mask_defect(mask):
-            self.problem(key, mask, defect)
 
     def port_is_free(self, key: str, spec: PoolSpec, ports: dict[int, list[tuple[str, PoolSpec]]]) -> None:
         """Report a fixed port that an earlier pool has on the same address."""

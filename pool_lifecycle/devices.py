@@ -10,11 +10,13 @@ _DEVICE = re.compile(rf"(?:gpu)?(?P<index>0|[1-9][0-9]{{0,2}})|(?:gpu|mig)-{_UUI
 VALID = "must be device numbers (0,1), names (GPU0,GPU1) or full GPU-<uuid> or MIG-<uuid> names, each once"
 
 
-def mask_defect(mask: str) -> str | None:
+def mask_defect(mask: object) -> str | None:
     """What is wrong with a mask such as `0,1`, by the name of the entry; None when it is well formed.
 
     Case does not matter, nor does space around the commas. `0` and `GPU0` are the same device.
     """
+    if not isinstance(mask, str):
+        return VALID
     seen: set[str] = set()
     for entry in mask.split(","):
         match = _DEVICE.fullmatch(entry.strip().lower())
@@ -25,3 +27,14 @@ def mask_defect(mask: str) -> str | None:
             return f"{VALID}; {entry.strip()!r} is there twice"
         seen.add(device)
     return None
+
+
+def cuda_visible(mask: str) -> str:
+    """A well-formed mask as CUDA reads it: numbers without a name, full uuids, no space."""
+    return ",".join(map(_cuda_device, mask.split(",")))
+
+
+def _cuda_device(entry: str) -> str:
+    match = _DEVICE.fullmatch(entry.strip().lower())
+    assert match is not None  # the mask was checked when the pool was declared
+    return match["index"] or entry.strip()

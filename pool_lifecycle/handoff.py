@@ -9,40 +9,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
 from attrs import field, frozen
 
-from pool_lifecycle.checks import HIDDEN
 from pool_lifecycle.errors import HandoffError, StateDirError
+from pool_lifecycle.redaction import hide_secrets
 from pool_lifecycle.spec import PoolSpec
-
-_SECRET = frozenset(
-    ("auth", "credential", "credentials", "hft", "key", "keys", "passwd", "password", "secret", "token")
-)
-
-
-def hide_secrets(flags: Iterable[str]) -> tuple[str, ...]:
-    """The same flags, with the value hidden of each whose name speaks of a key, token or password.
-
-    Both `--api-key value` and `--api-key=value` are known. Names are compared word by word, so that
-    `--tokenizer` and `--max-tokens` keep their values.
-    """
-    shown: list[str] = []
-    hide_next = False
-    for flag in flags:
-        name, equals, _ = flag.partition("=")
-        secret = name.startswith("-") and not _SECRET.isdisjoint(re.split("[-_.]", name.lower()))
-        if hide_next:
-            shown.append(HIDDEN)
-            hide_next = False
-        else:
-            shown.append(f"{name}={HIDDEN}" if secret and equals else flag)
-            hide_next = secret and not equals
-    return tuple(shown)
 
 
 @frozen

@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 from attrs import field, frozen
 
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass
+from pool_lifecycle.redaction import shown_arguments
 
 # --- engines ---------------------------------------------------------------------------------------
 
@@ -23,7 +24,7 @@ from pool_lifecycle.causes import Cause, ExitStatus, FailureClass
 class Command:
     """What is executed: an argument list, never a shell line, and what it adds to the environment."""
 
-    argv: tuple[str, ...]
+    argv: tuple[str, ...] = field(repr=shown_arguments)
     env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 

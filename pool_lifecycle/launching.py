@@ -14,6 +14,7 @@ from attrs import define, evolve, field, frozen
 from pool_lifecycle import handoff, logtail, probing, verdict
 from pool_lifecycle.cancelling import heed
 from pool_lifecycle.causes import LOST, Cause, ExitStatus, FailureClass, Stage
+from pool_lifecycle.devices import cuda_visible
 from pool_lifecycle.events import Event, Exited, Launched, Target
 from pool_lifecycle.host import Host
 from pool_lifecycle.interfaces import (
@@ -335,7 +336,7 @@ def _mask(spec: PoolSpec) -> tuple[tuple[str, str], ...]:
     """The engine sees its masked devices only, numbered as the driver's tools number them."""
     if spec.device_mask is None:
         return ()
-    return (("CUDA_VISIBLE_DEVICES", spec.device_mask), ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"))
+    return (("CUDA_VISIBLE_DEVICES", cuda_visible(spec.device_mask)), ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"))
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

@@ -25,6 +25,8 @@ from pool_lifecycle.checks import (
     texts,
     whole,
 )
+from pool_lifecycle.devices import mask_defect
+from pool_lifecycle.redaction import shown_arguments
 from pool_lifecycle.restart.backoff import Backoff
 from pool_lifecycle.restart.circuit import Breaker
 
@@ -53,7 +55,9 @@ class EngineSpec:
 
     binary: str = field(metadata=checked(text("a path or a program's name")))
     profile: str = field(default="generic", metadata=checked(text("a profile's name")))
-    args: tuple[str, ...] = field(default=(), converter=_tuple, metadata=checked(texts("arguments")))
+    args: tuple[str, ...] = field(
+        default=(), converter=_tuple, repr=shown_arguments, metadata=checked(texts("arguments"))
+    )
     env: tuple[tuple[str, str], ...] = field(
         default=(), converter=_pairs, repr=False, metadata=checked(text_pairs("environment variables"))
     )
@@ -127,7 +131,7 @@ class PoolSpec:
     engine: EngineSpec = field(metadata=checked(a(EngineSpec)))
     model: str | None = field(default=None, metadata=checked(optional(text("a model reference"))))
     slots: int = field(default=1, metadata=checked(whole(1, 65536)))
-    device_mask: str | None = field(default=None, metadata=checked(optional(text("a device mask"))))
+    device_mask: str | None = field(default=None, metadata=checked(optional(mask_defect)))
     replica_id: str = field(default="0", metadata=checked(text("a replica's name")))
     health: HealthSpec = field(default=HealthSpec(), metadata=checked(a(HealthSpec)))
     limits: Limits = field(default=Limits(), metadata=checked(a(Limits)))

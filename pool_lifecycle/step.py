@@ -248,7 +248,7 @@ def _effects_of_moving(before: Snapshot, after: Snapshot, notice: Notify) -> tup
     old, new = LIFECYCLE.states[before.state], LIFECYCLE.states[after.state]
     same_gate = old.serving and new.serving and before.serving == after.serving
     effects: list[Effect] = []
-    if old.serving and not same_gate:
+    if old.serving and not new.serving:
         effects.append(CloseGate())
     if old.activity:
         effects.append(Cancel(before.epoch))

@@ -158,7 +158,7 @@ def _expected_effects(before: Snapshot, after: Snapshot, effects: tuple[Effect, 
     gate_before = before.serving if old.serving else None
     gate_after = after.serving if new.serving else None
     expected: list[Effect] = []
-    if gate_before is not None and gate_after != gate_before:
+    if gate_before is not None and gate_after is None:
         expected.append(CloseGate())
     if moved and old.activity is not None:
         expected.append(Cancel(before.epoch))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pool_lifecycle.devices import VALID, mask_defect
+from pool_lifecycle.devices import VALID, cuda_visible, mask_defect
 
 UUID = "12345678-90ab-cdef-1234-567890abcdef"
 
@@ -55,3 +55,18 @@ def test_the_same_device_twice_is_refused(mask: str) -> None:
 def test_any_text_is_decided(mask: str) -> None:
     """There is no text that raises; what is refused comes with what would be valid."""
     assert (mask_defect(mask) or VALID).startswith(VALID)
+
+
+@pytest.mark.parametrize(
+    ("mask", "seen"),
+    [
+        ("0,1", "0,1"),
+        ("GPU0,gpu11", "0,11"),
+        (" 3 , GPU1", "3,1"),
+        (f"GPU-{UUID}", f"GPU-{UUID}"),
+        (f"MIG-{UUID.upper()}, GPU2", f"MIG-{UUID.upper()},2"),
+    ],
+)
+def test_cuda_is_told_what_it_understands(mask: str, seen: str) -> None:
+    """B-DEVICE-010: CUDA hides every device from an engine whose mask says GPU0; it has to say 0."""
+    assert cuda_visible(mask) == seen

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pool_lifecycle import handoff
-from pool_lifecycle.checks import HIDDEN
 from pool_lifecycle.errors import HandoffError, StateDirError
-from pool_lifecycle.handoff import Handoff, hide_secrets
+from pool_lifecycle.handoff import Handoff
+from pool_lifecycle.redaction import HIDDEN, hide_secrets
 from pool_lifecycle.spec import EngineSpec, PoolSpec
 
 READY = Handoff(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 
 from pool_lifecycle.errors import ConfigError
+from pool_lifecycle.interfaces import Command
 from pool_lifecycle.restart.backoff import Backoff
 from pool_lifecycle.restart.circuit import Breaker
 from pool_lifecycle.spec import EngineSpec, HealthSpec, Limits, PoolSpec
@@ -65,7 +66,7 @@ HOSTILE: dict[type, dict[str, list[Any]]] = {
         "engine": ["llama-server", None, {"binary": "x"}],
         "model": TEXT,
         "slots": [0, -1, 65537, 1.0, True, "1", None],
-        "device_mask": TEXT,
+        "device_mask": [*TEXT, "x", "0,0", "GPU-1"],
         "replica_id": [*TEXT, None],
         "health": ["http", None],
         "limits": [5, None],
@@ -152,3 +153,14 @@ def test_secrets_in_env_are_never_shown() -> None:
         EngineSpec("x", env={"HF_TOKEN": "hunter2\0"})
     assert str(raised.value).startswith("env = '<hidden>': must be a table of environment variables")
     assert "hunter2" not in repr(raised.value.problems)
+
+
+def test_secrets_in_arguments_are_never_shown() -> None:
+    """S18: keys among an engine's arguments, and all of them where they are wrong."""
+    engine = EngineSpec("x", args=["--api-key", "hunter2", "--ctx-size", "8"])
+    assert repr(engine).count("--ctx-size") == 1
+    assert "hunter2" not in repr(engine)
+    assert "hunter2" not in repr(Command(("x", *engine.args)))
+    with pytest.raises(ConfigError) as raised:
+        EngineSpec("x", args=["--api-key", "hunter2", 5])
+    assert "hunter2" not in str(raised.value)

@@ -126,6 +126,9 @@ def health_specs() -> st.SearchStrategy[HealthSpec]:
     )
 
 
+_device_masks = st.sets(st.integers(0, 7), min_size=1).map(lambda numbers: ",".join(map(str, numbers)))
+
+
 def pool_specs() -> st.SearchStrategy[PoolSpec]:
     """Pools with any engine, health check, limits and policies; drivers are named, never made."""
     return st.builds(
@@ -134,7 +137,7 @@ def pool_specs() -> st.SearchStrategy[PoolSpec]:
         engine=engine_specs(),
         model=st.none() | _names,
         slots=st.integers(1, 65536),
-        device_mask=st.none() | _names,
+        device_mask=st.none() | _device_masks,
         replica_id=_names,
         health=health_specs(),
         limits=limits(),
