@@ -10,6 +10,7 @@ from pool_lifecycle import activities
 from pool_lifecycle.activities import RUNNERS, STAGE_OF, during, failure
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import DriverError, StateDirError
+from pool_lifecycle.interfaces import StageProgress
 from pool_lifecycle.lifecycle import LIFECYCLE, Activity, PoolEvent
 from pool_lifecycle.records import Moved
 from pool_lifecycle.testing.memory import EngineScript, StageScript
@@ -51,8 +52,6 @@ async def test_late_progress_is_not_shown() -> None:
     """What a stager reports after its time says nothing about what the pool does now."""
     async with a_world(NEVER_READY) as world:
         await world.began(world.pool.start())
-        from pool_lifecycle.interfaces import StageProgress  # noqa: PLC0415
-
         activities._staging(world.pool, world.pool.snapshot.epoch - 1, StageProgress(1, 2))
         assert "staging" not in world.pool.status().observed
 

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from pathlib import Path
-from random import Random
 
 import pytest
 
-from pool_lifecycle.host import Host
-from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.records import DriverMisbehaved, Record, Trouble
-from pool_lifecycle.registry import Registry
 from pool_lifecycle.snapshot import Snapshot
-from pool_lifecycle.statedir import StateDir
 from pool_lifecycle.store import MemoryStore
-from tests.worlds import a_spec, virtually
-
-
-def a_host(observers: list[object], store: MemoryStore | None = None) -> Host:
-    return Host(
-        loop=asyncio.get_running_loop(),
-        drivers=Drivers(),
-        paths=StateDir(Path("nowhere")),
-        store=store or MemoryStore(),
-        registry=Registry(lambda: 0),
-        random=Random(1),
-        wall=lambda: 0.0,
-        observers=observers,  # type: ignore[arg-type]
-    )
+from tests.worlds import a_host, a_spec, virtually
 
 
 @virtually

@@ -8,19 +8,24 @@ import functools
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any, ParamSpec, TypeVar
 
 from attrs import define, field
 
 from pool_lifecycle.causes import Cause, FailureClass, Stage
+from pool_lifecycle.host import Host
 from pool_lifecycle.interfaces import EngineLauncher, EngineProfile, HealthProbe, ModelStager
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.manager import PoolManager
 from pool_lifecycle.plugins import Drivers, Interface
 from pool_lifecycle.pool import Pool
-from pool_lifecycle.records import Moved, Record
+from pool_lifecycle.records import Moved, Observer, Record
+from pool_lifecycle.registry import Registry
 from pool_lifecycle.restart.backoff import Backoff
 from pool_lifecycle.spec import EngineSpec, HealthSpec, PoolSpec
+from pool_lifecycle.statedir import StateDir
+from pool_lifecycle.store import MemoryStore
 from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import (
     EngineScript,
@@ -85,6 +90,20 @@ def drivers_of(
             Interface.MODEL_STAGER: {"memory": stager},
             Interface.ENGINE_PROFILE: {"memory": profile or MemoryProfile()},
         }
+    )
+
+
+def a_host(observers: Sequence[Observer], store: MemoryStore | None = None) -> Host:
+    """What the pools of a manager share, without a manager."""
+    return Host(
+        loop=asyncio.get_running_loop(),
+        drivers=Drivers(),
+        paths=StateDir(Path("nowhere")),
+        store=store or MemoryStore(),
+        registry=Registry(lambda: 0),
+        random=Random(1),
+        wall=lambda: 0.0,
+        observers=list(observers),
     )
 
 

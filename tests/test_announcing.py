@@ -1,0 +1,60 @@
+"""What a pool lets the world know."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pool_lifecycle.lifecycle import PoolState
+from pool_lifecycle.records import Moved
+from tests.worlds import a_world, virtually
+
+
+@virtually
+async def test_readers_know_it_before_observers_do() -> None:
+    """Who is told of a move and looks it up in the registry finds it there."""
+    async with a_world() as world:
+        seen = []
+
+        def look(record: object) -> None:
+            if isinstance(record, Moved):
+                entry = world.manager.registry.get("chat")
+                assert entry is not None
+                seen.append((record.notice.target, entry.ready))
+
+        world.manager.observe(look)
+        await world.pool.start()
+        await world.pool.stop()
+        assert seen == [
+            (PoolState.STAGING, False),
+            (PoolState.STARTING, False),
+            (PoolState.READY, True),
+            (PoolState.STOPPING, False),
+            (PoolState.STOPPED, False),
+        ]
+
+
+@virtually
+async def test_heartbeats_come_with_each_engine_that_serves() -> None:
+    """B-REG-020: and with nothing else."""
+    times = iter(range(1, 100))
+    async with a_world(manager={"wall": lambda: float(next(times))}) as world:
+        beats = []
+        for _ in range(3):
+            await world.pool.start()
+            entry = world.manager.registry.get("chat")
+            assert entry is not None
+            beats.append(entry.heartbeat_ms)
+            await world.pool.drain()
+        assert beats == [1000, 2000, 3000]
+
+
+@virtually
+async def test_a_move_says_how_long_the_state_lasted() -> None:
+    """And with how many leases, on which generation."""
+    async with a_world() as world:
+        await world.ready()
+        world.pool.acquire("me")
+        await asyncio.sleep(7)
+        await world.pool.stop()
+        (leaving,) = [one for one in world.of(Moved) if one.notice.source is PoolState.READY]
+        assert (leaving.lasted, leaving.leases, leaving.generation) == (7.0, 1, 1)
