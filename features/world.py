@@ -53,10 +53,10 @@ IMAGINED = PoolSpec(
 REAL = PoolSpec(
     CHAT,
     EngineSpec(sys.executable, args=("-I", "-S", str(FAKE_ENGINE), "--host", "{host}", "--port", "{port}")),
-    limits=Limits(stop_grace=0.3),
+    limits=Limits(start=PATIENCE, stall=PATIENCE, stop_grace=0.3),
     backoff=Backoff(initial=60.0),
 )
-"""No second start comes in the way of a scenario that looks at the first."""
+"""What does not happen soon never will, and no second start hides how the first one failed."""
 
 MARK = "POOL_LIFECYCLE_SCENARIO"
 """The variable by which everything that a scenario's engines start is known."""
@@ -250,4 +250,4 @@ class World:
     def _end_strangers(self) -> None:
         for stranger in self.strangers:
             stranger.kill()
-            stranger.wait()
+            stranger.communicate()

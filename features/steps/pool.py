@@ -121,6 +121,12 @@ async def is_stuck(world: World) -> None:
     assert str(world.cast.engines[-1].pid) in str(world.error)
 
 
+@then("that succeeds at once")
+def succeeds(world: World) -> None:
+    assert world.error is None, repr(world.error)
+    assert world.elapsed == 0, world.elapsed
+
+
 @then("that took {time:Duration}")
 def took(world: World, time: float) -> None:
     assert world.elapsed == time, world.elapsed
