@@ -233,8 +233,9 @@ def test_on_a_terminal_it_shows_a_table(program: Program) -> None:
     said = program.said.decode()
     assert re.search(r"\x1b\[[0-9;]*3[0-9]m", said), "no colour"
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said)
+    unbroken = " ".join(plain.split())  # lines are broken where the terminal ends
     for part in ("Ctrl-C stops", "SIGINT: stopping", "┃ pool", "our own process answered"):
-        assert part in plain
+        assert part in unbroken
     assert plain.rstrip().splitlines()[-2].split()[1:4] == ["a", "│", "stopped"]
     nothing_left(program)
 
