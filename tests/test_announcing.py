@@ -44,6 +44,7 @@ async def test_heartbeats_come_with_each_engine_that_serves() -> None:
             entry = world.manager.registry.get("chat")
             assert entry is not None
             beats.append(entry.heartbeat_ms)
+            await world.pool.start()  # it serves already
             await world.pool.drain()
         assert beats == [1000, 2000, 3000]
 

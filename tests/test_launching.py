@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from pathlib import Path
 
@@ -136,6 +137,14 @@ async def test_a_flood_of_output_does_not_cause_a_flood_of_probes() -> None:
     async with a_world(flood) as world:
         await world.pool.start()
         assert world.probe.checks <= 3.0 / PROBE_GAP + 2
+
+
+@virtually
+async def test_output_long_ago_is_no_reason_to_look_more_often() -> None:
+    """B-PRELOAD-x2: one line at the begin, and then the usual pauses."""
+    async with a_world(EngineScript(ready_after=50.0, output=((1.0, 20),))) as world:
+        await world.pool.start()
+        assert world.probe.checks <= 100 + 100 * math.log(10) + 400 + 10
 
 
 @virtually

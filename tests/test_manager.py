@@ -17,6 +17,7 @@ from pool_lifecycle.errors import (
     StateDirError,
     Superseded,
 )
+from pool_lifecycle.events import Start
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.manager import PoolManager
 from pool_lifecycle.records import Moved
@@ -24,7 +25,7 @@ from pool_lifecycle.spec import EngineSpec, PoolSpec
 from pool_lifecycle.store import MemoryStore
 from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import EngineScript, MemoryHealthProbe, MemoryLauncher, MemoryStager
-from tests.worlds import NEVER_READY, STUBBORN, UNKILLABLE, a_spec, a_world, drivers_of, virtually
+from tests.worlds import BROKEN, NEVER_READY, STUBBORN, UNKILLABLE, a_spec, a_world, drivers_of, virtually
 
 
 def a_manager(folder: Path, script: EngineScript | None = None) -> tuple[PoolManager, MemoryLauncher]:
@@ -341,3 +342,17 @@ async def test_many_crashes_in_one_tick() -> None:
 def test_a_spec_needs_nothing_but_a_name_and_a_binary() -> None:
     """The plainest declaration is valid."""
     assert PoolSpec("chat", EngineSpec("llama-server")).slots == 1
+
+
+@virtually
+async def test_nothing_of_a_closed_manager_comes_back() -> None:
+    """Not by a timer (a circuit was open), and not by what somebody still tells a pool."""
+    async with a_world(BROKEN) as world:
+        await world.began(world.pool.start())
+        await world.pool.reached("failed")
+        await world.manager.close()
+        scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+        assert [one for one in scheduled if not one.cancelled()] == []
+        before = world.pool.snapshot
+        world.pool.tell(Start())
+        assert world.pool.snapshot is before

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.errors import StartFailed, Superseded
@@ -183,12 +185,15 @@ async def test_an_engine_that_ends_before_it_is_ready_failed_to_start(status: Ex
 async def test_the_last_words_of_an_engine_are_in_the_cause() -> None:
     """What it wrote in this launch, not what an earlier one did."""
     async with a_world(NEVER_READY, NEVER_READY) as world:
-        for words in ("first", "second"):
+        for words in ("the first trouble", "the second trouble", ""):
             asked = await world.began(world.pool.start())
-            world.engine.say(f"the {words} trouble")
+            if words:
+                world.engine.say(words)
             world.engine.crash(ExitStatus(code=1))
             await asyncio.wait((asked,))
-            assert f"its last line: 'the {words} trouble'" in str(asked.exception())
+            said = str(asked.exception()).partition("; its last line: ")[2]
+            assert said.startswith(repr(words) if words else "")
+            assert bool(said) == bool(words)
 
 
 @virtually
@@ -283,6 +288,16 @@ async def test_an_engine_launched_during_a_stop_is_ended() -> None:
         _, seconds = await virtual_time.timed(world.pool.stop())
         assert seconds == 4.0
         assert [one.generation for one in world.of(EngineEnded)] == [1]
+
+
+@virtually
+async def test_a_launch_that_fails_during_a_stop_concerns_nobody() -> None:
+    """S5: nothing came of it, and nobody complains about an error that nobody waited for."""
+    async with a_world(evolve(BROKEN, launch_takes=4.0)) as world:
+        await world.began(world.pool.start())
+        await world.pool.stop()
+        gc.collect()
+        assert world.of(EngineEnded) == []
 
 
 @virtually

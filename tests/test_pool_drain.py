@@ -283,3 +283,17 @@ async def test_a_second_stop_with_less_grace_kills_earlier() -> None:
         await world.pool.stop(grace=2)
         assert world.now - began == 3.0
         assert first.done()
+
+
+@virtually
+async def test_nothing_is_kept_of_drains_that_were_called_off() -> None:
+    """S19: a hundred of them leave nobody who waits for the last lease."""
+    async with a_world() as world:
+        await world.ready()
+        world.pool.acquire("endless")
+        for _ in range(100):
+            asked = await world.began(world.pool.drain(60))
+            await world.pool.resume()
+            await asked
+        await virtual_time.settle()
+        assert world.pool.book._watches is None

@@ -18,8 +18,9 @@ from pool_lifecycle.snapshot import Snapshot
 from pool_lifecycle.spec import HealthSpec, Limits
 from pool_lifecycle.store import MemoryStore
 from pool_lifecycle.testing import virtual_time
+from pool_lifecycle.testing.memory import EngineScript
 from pool_lifecycle.working import CANCEL_PATIENCE
-from tests.twisted import Call, deaf, hanging, only, raising, returning, twisted
+from tests.twisted import Call, deaf, hanging, only, raising, really, returning, twisted
 from tests.worlds import NEVER_READY, NEW, WORKS, World, a_world, virtually
 
 LIMITS = Limits(staging=100.0, start=20.0, start_hard=20.0)
@@ -126,14 +127,15 @@ async def test_a_launch_that_never_returns_leaves_the_pool_stuck_and_says_so() -
         assert world.now - began == 35.0
 
 
+@pytest.mark.parametrize("script", [WORKS, NEVER_READY], ids=["works", "never ready"])
 @pytest.mark.parametrize("verb", ["preflight", "stage", "check", "inspect", "output"])
 @virtually
-async def test_a_driver_deaf_to_cancellation_is_reported_and_left_behind(verb: str) -> None:
+async def test_a_driver_deaf_to_cancellation_is_reported_and_left_behind(
+    verb: str, script: EngineScript
+) -> None:
     """The next activity waits for it, but not longer than its patience; what it says later has no effect."""
-    at_last = OSError("at last") if verb == "output" else None
-    async with a_world(NEVER_READY, twist=twisted(only(verb, deaf(60.0, at_last), times=1))) as world:
-        if verb == "inspect":
-            world.launcher._scripts = (WORKS,)
+    at_last = returning(7) if verb == "output" else really
+    async with a_world(script, twist=twisted(only(verb, deaf(60.0, at_last), times=1))) as world:
         await world.began(world.pool.start())
         await asyncio.sleep(1)
         _, seconds = await virtual_time.timed(world.pool.stop())

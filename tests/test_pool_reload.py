@@ -353,3 +353,13 @@ async def test_a_new_engine_that_never_answers_is_a_failed_change() -> None:
         with pytest.raises(ReloadFailed, match="no healthy answer within 9 s"):
             await world.pool.reload(NEW)
         assert world.now - began == pytest.approx(10.0, abs=0.1)
+
+
+@BOTH
+@virtually
+async def test_the_port_of_the_old_engine_is_rightly_in_use(strategy: Strategy) -> None:
+    """A pool with a fixed port changes its model as well; its own engine is no reason not to."""
+    async with a_world(engine={"port": 12345}) as world:
+        await world.ready()
+        await world.pool.reload(NEW, strategy=strategy)
+        assert [request.port for request in world.launcher.launched] == [12345, 12345]

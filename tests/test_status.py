@@ -52,3 +52,11 @@ async def test_looking_at_a_pool_costs_it_nothing() -> None:
     async with a_world() as world:
         assert world.pool.status().state is PoolState.STOPPED
         assert world.pool._staff_ is None
+
+
+@virtually
+async def test_an_engine_on_its_way_out_is_shown_no_more() -> None:
+    """Its pid and url are of no use to anybody."""
+    async with a_pool_in(PoolState.STOPPING) as world:
+        status = world.pool.status()
+        assert (status.generation, status.pid, status.url) == (None, None, None)

@@ -62,7 +62,7 @@ async def test_an_outcome_after_the_state_has_ended_has_no_effect() -> None:
     cause = Cause(FailureClass.EXIT, Stage.PREFLIGHT, "too late")
 
     async def late(call: Call) -> Any:
-        await deaf(3.0, DriverError("x", cause))(call)
+        await deaf(3.0, raising(DriverError("x", cause)))(call)
 
     async with a_world(twist=twisted(only("preflight", late, times=1))) as world:
         await world.began(world.pool.start())

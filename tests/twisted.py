@@ -66,8 +66,13 @@ async def hanging(_call: Call) -> Any:
     await asyncio.get_running_loop().create_future()
 
 
-def deaf(seconds: float, error: Exception | None = None) -> Callable[[Call], Awaitable[Any]]:
-    """For so many seconds, whoever cancels it; then the error, or else the real call."""
+async def really(call: Call) -> Any:
+    """As it should be."""
+    return await call()
+
+
+def deaf(seconds: float, then: Callable[[Call], Awaitable[Any]] = really) -> Callable[[Call], Awaitable[Any]]:
+    """For so many seconds, whoever cancels it; then something else, by default the real call."""
 
     async def how(call: Call) -> Any:
         loop = asyncio.get_running_loop()
@@ -75,9 +80,7 @@ def deaf(seconds: float, error: Exception | None = None) -> Callable[[Call], Awa
         while loop.time() < end:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(end - loop.time())
-        if error is not None:
-            raise error
-        return await call()
+        return await then(call)
 
     return how
 
