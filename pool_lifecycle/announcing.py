@@ -7,6 +7,7 @@ from pool_lifecycle.host import Host
 from pool_lifecycle.leases import LeaseBook
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
 from pool_lifecycle.records import CircuitMoved, LateOutcome, LeasesEnded, Moved
+from pool_lifecycle.registry import EntryFields
 from pool_lifecycle.snapshot import CircuitChanged, Dropped, Notify, Snapshot
 from pool_lifecycle.spec import PoolSpec
 
@@ -44,14 +45,14 @@ class Announcer:
         self._host.observe(LeasesEnded(self._spec.pool_id, self._host.loop.time(), "lost", holders))
 
     def _publish(self, before: Snapshot, after: Snapshot) -> None:
-        registry, state = self._host.registry, LIFECYCLE.states[after.state]
-        if state.serving and after.serving != before.serving:
-            registry.beat(self._spec.pool_id)
-        registry.update(
-            self._spec.pool_id,
+        state = LIFECYCLE.states[after.state]
+        fields = EntryFields(
             live=state.live,
             ready=state.serving,
             draining=after.state in (PoolState.DRAINING, PoolState.RELOADING_DRAINING),
             last_error=str(after.cause) if after.cause else None,
             engine_version=self._spec.engine.version if state.live else None,
         )
+        if state.serving and after.serving != before.serving:
+            fields["heartbeat_ms"] = int(self._host.wall() * 1000)
+        self._host.registry.update(self._spec.pool_id, **fields)

@@ -104,7 +104,7 @@ class Limits:
     stuck. `budget`: how long a start that is due may wait for its turn on the host.
     """
 
-    staging: float = field(default=1800.0, metadata=checked(seconds(0.001)))
+    staging: float = field(default=120.0, metadata=checked(seconds(0.001)))
     start: float = field(default=120.0, metadata=checked(seconds(0.001)))
     start_hard: float = field(default=1800.0, metadata=checked(seconds(0.001)))
     stall: float = field(default=60.0, metadata=checked(seconds(0.001)))
