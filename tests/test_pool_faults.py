@@ -12,6 +12,7 @@ import pytest
 
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.errors import DriverError, EngineStuck, PoolLifecycleError, StartFailed
+from pool_lifecycle.interfaces import Health
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.records import DriverMisbehaved, Moved, Trouble
 from pool_lifecycle.snapshot import Snapshot
@@ -241,6 +242,25 @@ async def test_a_deaf_probe_writes_no_handoff_for_a_stopped_pool() -> None:
         await asyncio.sleep(100)
         assert world.files == {"lock"}
         assert world.way[-1] == "stopped"
+
+
+@virtually
+async def test_a_deaf_look_at_the_port_writes_no_handoff_either() -> None:
+    """S8: the last driver that is asked before the handoff swallows the stop and then sees no stranger."""
+    asked: list[str] = []
+
+    async def second_time(verb: str, call: Call) -> Any:
+        asked.append(verb)
+        if verb == "preflight" and asked.count(verb) == 2:
+            return await deaf(60.0, returning(()))(call)
+        return await call()
+
+    healthy = (Health(ok=True, detail="200"),)
+    async with a_world(NEVER_READY, answers=healthy, twist=twisted(second_time)) as world:
+        await world.began(world.pool.start())
+        await world.pool.stop()
+        await asyncio.sleep(100)
+        assert world.files == {"lock"}
 
 
 @virtually
