@@ -7,8 +7,9 @@ import asyncio
 import ctypes
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 POLL = 0.1
 """Seconds between two looks where inotify is not available, or out of instances or watches."""
@@ -25,80 +26,102 @@ class GrowthWatch:
     """Wakes whoever waits for a file to be written to.
 
     One inotify instance serves every file (a user may have 128 by default); it exists only while somebody
-    waits, or has taken hold of it because he is going to wait again and again.
+    waits, or has taken hold of it because he is going to wait again and again. Its news come through an
+    event loop, so each loop has one of its own.
     """
 
     def __init__(self) -> None:
-        self._holders = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._fd = -1
-        self._waiting: dict[int, list[asyncio.Event]] = {}
+        self._instances: dict[asyncio.AbstractEventLoop, _Instance] = {}
 
-    def hold(self) -> None:
-        """Keep the instance between two waits; ended by `let_go`."""
-        self._holders += 1
+    def hold(self) -> Callable[[], None]:
+        """Keep this loop's instance between two waits, until what is returned is called, on any thread."""
+        instance = self._here()
+        instance.holders += 1
+        return partial(self._let_go, instance)
 
-    def let_go(self) -> None:
-        """The end of one `hold`."""
-        self._holders -= 1
-        self._close_if_unused()
+    def _let_go(self, instance: _Instance) -> None:
+        instance.holders -= 1
+        self._close_if_unused(instance)
 
     @contextmanager
     def watching(self, path: str) -> Iterator[Alarm]:
         """Within it, every write to the file at `path` rings the alarm: look at the file, then wait."""
         event = asyncio.Event()
-        number = self._add(path, event)
+        instance = self._here()
+        number = instance.add(path, event)
         try:
             yield Alarm(event, None if number >= 0 else POLL)
         finally:
-            if number >= 0:
-                self._remove(number, event)
+            instance.remove(number, event)
+            self._close_if_unused(instance)
 
-    def _add(self, path: str, event: asyncio.Event) -> int:
+    def _here(self) -> _Instance:
+        for former in [loop for loop in tuple(self._instances) if loop.is_closed()]:
+            self._instances.pop(former).close()  # it was closed with waiters in it
+        loop = asyncio.get_running_loop()
+        return self._instances.setdefault(loop, _Instance(loop))
+
+    def _close_if_unused(self, instance: _Instance) -> None:
+        if not instance.used:
+            instance.close()
+            if self._instances.get(instance.loop) is instance:
+                del self._instances[instance.loop]
+
+
+class _Instance:
+    """One inotify instance, read by one loop; there is a descriptor only while it is open."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.holders = 0
+        self._fd = -1
+        self._waiting: dict[int, list[asyncio.Event]] = {}
+
+    @property
+    def used(self) -> bool:
+        """Whether anybody waits, or holds it."""
+        return bool(self._waiting or self.holders)
+
+    def add(self, path: str, event: asyncio.Event) -> int:
         """The number of the watch, negative when there can be none."""
         if not self._open():
             return -1
         number: int = _libc.inotify_add_watch(self._fd, os.fsencode(path), IN_MODIFY)
         if number >= 0:
             self._waiting.setdefault(number, []).append(event)
-        self._close_if_unused()
         return number
 
-    def _remove(self, number: int, event: asyncio.Event) -> None:
+    def remove(self, number: int, event: asyncio.Event) -> None:
+        """The end of one `add`."""
         events = self._waiting.get(number, [])
         if event in events:
             events.remove(event)
             if not events:
                 del self._waiting[number]
                 _libc.inotify_rm_watch(self._fd, number)
-        self._close_if_unused()
 
-    def _open(self) -> bool:
-        loop = asyncio.get_running_loop()
-        if self._fd >= 0 and self._loop is not loop:  # the former loop was closed with waiters in it
-            self._waiting.clear()
-            self._close()
-        if self._fd < 0:
-            self._fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-            self._loop = loop
-            if self._fd >= 0:
-                loop.add_reader(self._fd, self._read)
-        return self._fd >= 0
-
-    def _close_if_unused(self) -> None:
-        if self._fd >= 0 and not self._waiting and not self._holders:
-            self._close()
-
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Give the descriptor back; whoever still waits, in a loop that was closed, waits in vain."""
+        self._waiting.clear()
         fd, self._fd = self._fd, -1
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.remove_reader(fd)
+        if fd < 0:
+            return
+        if not self.loop.is_closed():
+            self.loop.remove_reader(fd)
         try:  # the kernel takes 8 ms over closing an inotify instance, too long for a loop to stand still
             _thread.start_new_thread(os.close, (fd,))
         except RuntimeError:  # the host is short of threads
             os.close(fd)
 
-    def _read(self) -> None:
+    def _open(self) -> bool:
+        if self._fd < 0:
+            self._fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+            if self._fd >= 0:
+                self.loop.add_reader(self._fd, self.read)
+        return self._fd >= 0
+
+    def read(self) -> None:
+        """Take the kernel's news."""
         data = b""
         with suppress(BlockingIOError):
             data = os.read(self._fd, READ)

@@ -1,4 +1,4 @@
-"""What the CUDA runtime, the driver and the socket layer say, whichever engine they say it through.
+"""What the CUDA runtime, the driver, the socket layer and argparse say, whichever engine they say it through.
 
 The order is part of the meaning, since the first match wins: out of memory is a CUDA error too, but the
 more telling one, and a lost device makes every later call fail with some CUDA error.
@@ -13,6 +13,7 @@ FREE_MEMORY = (
     "free memory on the device, spread the model over more devices, or give it a smaller context or model"
 )
 REPLACE_DEVICE = "look at the kernel log for Xid lines; the device needs a reset or the host a restart"
+OTHER_FLAG = "correct the engine's arguments; its --help lists what this version knows"
 OTHER_PORT = "end the program that holds the port, or leave the port out so that a free one is chosen"
 
 DEVICE_PATTERNS = (
@@ -33,3 +34,11 @@ PORT_PATTERNS = (
     Pattern("address already in use", FailureClass.PORT_IN_USE, remedy=OTHER_PORT),
 )
 """A port that somebody else holds, in the two spellings of libc and of asyncio."""
+
+ARGPARSE_PATTERNS = (
+    Pattern("error: unrecognized arguments:", FailureClass.BAD_CONFIG, heals=False, remedy=OTHER_FLAG),
+    Pattern("error: argument -", FailureClass.BAD_CONFIG, heals=False, remedy=OTHER_FLAG),
+    Pattern("error: the following arguments are required:", FailureClass.BAD_CONFIG, heals=False,
+            remedy=OTHER_FLAG),
+)  # fmt: skip
+"""A command line that Python's argparse gives up on: an engine in Python, or a script that starts one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 
 from pool_lifecycle_drivers.growth import GrowthWatch
@@ -45,7 +46,7 @@ class Output:
         self._growth = growth
         self._fd = -1
         self._closed = False
-        self._holding = False
+        self._let_go: Callable[[], None] | None = None
         self._end = offset
         self._written = 0
 
@@ -55,9 +56,8 @@ class Output:
         After `close` nothing more is written: what has not come by then is waited for until cancelled.
         """
         self._open()
-        if not self._holding and not self._closed:
-            self._holding = True
-            self._growth.hold()
+        if self._let_go is None and not self._closed:
+            self._let_go = self._growth.hold()
         with self._growth.watching(f"/proc/self/fd/{self._fd}") as alarm:
             while (written := self._count()) <= after:
                 await alarm.wait()
@@ -69,9 +69,9 @@ class Output:
         if not self._closed:
             self._closed = True
             self._count()
-        if self._holding:
-            self._holding = False
-            self._growth.let_go()
+        let_go, self._let_go = self._let_go, None
+        if let_go is not None:
+            let_go()
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

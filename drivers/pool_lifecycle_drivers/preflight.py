@@ -29,14 +29,28 @@ def check_program(request: LaunchRequest, environment: Mapping[str, str]) -> Ite
     name = request.command.argv[0] if request.command.argv else ""
     path = find_program(name, environment, request.cwd)
     if path is None:
-        where = "does not exist" if "/" in name else "is not on the engine's PATH"
-        yield hopeless(f"binary {name!r} {where}", "install it, or correct `binary`")
+        yield hopeless(f"binary {name!r} {_why_not_found(name, request.cwd)}", _FIND)
     elif not os.path.isfile(path):
         yield hopeless(f"binary {path!r} is not a regular file", "name the program itself as `binary`")
     elif not os.access(path, os.X_OK):
         yield hopeless(f"binary {path!r} is not executable", f"run `chmod +x {path}`, or correct `binary`")
     else:
         yield from _check_format(path)
+
+
+_FIND = "install it, let this user into its folder, or correct `binary`"
+
+
+def _why_not_found(name: str, cwd: str | None) -> str:
+    if "/" not in name:
+        return "is not on the engine's PATH"
+    try:
+        os.stat(os.path.join(cwd or ".", name))
+    except (FileNotFoundError, NotADirectoryError):
+        return "does not exist"
+    except (OSError, ValueError) as error:
+        return f"cannot be reached: {getattr(error, 'strerror', None) or error}"
+    return "was not there a moment ago"
 
 
 def _check_format(path: str) -> Iterator[Cause]:

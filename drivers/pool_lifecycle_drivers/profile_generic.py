@@ -7,7 +7,7 @@ import re
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.interfaces import Command, CommandContext, ExitZero
-from pool_lifecycle_drivers.log_patterns import DEVICE_PATTERNS, PORT_PATTERNS
+from pool_lifecycle_drivers.log_patterns import ARGPARSE_PATTERNS, DEVICE_PATTERNS, PORT_PATTERNS
 
 NAME = "generic"
 
@@ -27,7 +27,7 @@ class GenericProfile:
     name = NAME
     health_path = "/health"
     exit_zero = ExitZero.GRACEFUL
-    patterns = DEVICE_PATTERNS + PORT_PATTERNS
+    patterns = DEVICE_PATTERNS + ARGPARSE_PATTERNS + PORT_PATTERNS
 
     def command(self, *, context: CommandContext) -> Command:
         """The binary and its arguments, filled in.

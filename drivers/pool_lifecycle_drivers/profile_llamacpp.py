@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pool_lifecycle.causes import FailureClass
 from pool_lifecycle.interfaces import Command, CommandContext, ExitZero, Pattern
-from pool_lifecycle_drivers.log_patterns import DEVICE_PATTERNS, FREE_MEMORY, OTHER_PORT, PORT_PATTERNS
+from pool_lifecycle_drivers.log_patterns import (
+    ARGPARSE_PATTERNS,
+    DEVICE_PATTERNS,
+    FREE_MEMORY,
+    OTHER_PORT,
+    PORT_PATTERNS,
+)
 
 BAD_MODEL = "the model file is damaged or not what it should be: get it again"
 BAD_FLAG = "correct the engine's arguments; `llama-server --help` lists what this version knows"
@@ -57,7 +63,7 @@ class LlamaCppProfile:
     name = "llama.cpp"
     health_path = "/health"
     exit_zero = ExitZero.CRASH
-    patterns = DEVICE_PATTERNS + OWN_PATTERNS + PORT_PATTERNS
+    patterns = DEVICE_PATTERNS + OWN_PATTERNS + ARGPARSE_PATTERNS + PORT_PATTERNS
 
     def command(self, *, context: CommandContext) -> Command:
         """The server's command line; nothing is added to the environment."""

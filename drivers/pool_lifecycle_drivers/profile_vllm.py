@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.interfaces import Command, CommandContext, ExitZero, Pattern
-from pool_lifecycle_drivers.log_patterns import DEVICE_PATTERNS, FREE_MEMORY, PORT_PATTERNS
+from pool_lifecycle_drivers.log_patterns import (
+    ARGPARSE_PATTERNS,
+    DEVICE_PATTERNS,
+    FREE_MEMORY,
+    PORT_PATTERNS,
+)
 
 NAME = "vllm"
 
@@ -24,8 +31,7 @@ OWN_PATTERNS = (
     Pattern(
         "No available memory for the cache blocks", FailureClass.DEVICE_OUT_OF_MEMORY, remedy=FREE_MEMORY
     ),
-    Pattern("error: unrecognized arguments:", FailureClass.BAD_CONFIG, heals=False, remedy=BAD_FLAG),
-    Pattern("error: argument --", FailureClass.BAD_CONFIG, heals=False, remedy=BAD_FLAG),
+    *(evolve(pattern, remedy=BAD_FLAG) for pattern in ARGPARSE_PATTERNS),
     Pattern(
         "is not a local folder and is not a valid model identifier",
         FailureClass.BAD_CONFIG,

@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import stat
+import struct
 from collections.abc import Callable
 
 from pool_lifecycle.causes import Cause, FailureClass, Stage
@@ -16,6 +17,12 @@ from pool_lifecycle.interfaces import ModelInfo, StagedModel, StageProgress
 NAME = "file"
 
 GGUF_MAGIC = b"GGUF"
+GGUF_HEADER = ("4sIQQ", 24)
+"""Magic, version, and how many tensors and metadata entries follow, each described by at least so many bytes:
+an entry by the length of its name, its type and a value, a tensor by lengths, type and offset."""
+GGUF_ENTRY, GGUF_TENSOR = 13, 24
+GGUF_VERSIONS = range(1, 256)
+"""Three were there by 2026. A version out of this range belongs to the other byte order, or to no GGUF."""
 
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -37,7 +44,8 @@ class FileStager:
     named, since the parts of a split model are looked for beside it.
 
     The model has to be a regular, readable, non-empty file, and if its name ends in `.gguf` it has to begin
-    like one. A missing file does not heal: somebody has to put it there.
+    like one and to have room for what its header counts. A missing file does not heal: somebody has to put
+    it there; nor does a damaged one.
     """
 
     async def resolve(self, *, reference: str) -> ModelInfo:
@@ -92,13 +100,36 @@ def _checked_size(path: str, descriptor: int) -> int:
         raise _unusable(f"{path!r} is not a regular file", f"put a model file at {path!r}")
     if found.st_size == 0:
         raise _unusable(f"{path!r} is empty", f"get the model again and put it at {path!r}")
-    magic = os.pread(descriptor, len(GGUF_MAGIC), 0)
-    if path.lower().endswith(".gguf") and magic != GGUF_MAGIC:
+    if path.lower().endswith(".gguf"):
+        _check_gguf(path, os.pread(descriptor, GGUF_HEADER[1], 0), found.st_size)
+    return found.st_size
+
+
+def _check_gguf(path: str, header: bytes, size: int) -> None:
+    """Raise unless this can be how a GGUF file of `size` bytes begins. Every engine gives up on others."""
+    magic = header[: len(GGUF_MAGIC)]
+    if magic != GGUF_MAGIC:
         raise _unusable(
             f"{path!r} is not a GGUF file: it begins with {magic!r}",
             f"get the model again and put it at {path!r}; perhaps an error page was saved instead",
         )
-    return found.st_size
+    if defect := _gguf_defect(header, size):
+        raise _unusable(f"{path!r} is damaged: {defect}", f"get the model again and put it at {path!r}")
+
+
+def _gguf_defect(header: bytes, size: int) -> str:
+    layout, length = GGUF_HEADER
+    if len(header) < length:
+        return f"it ends within its header, after {size} bytes"
+    for order in "<>":
+        _, version, tensors, entries = struct.unpack(order + layout, header)
+        if version == GGUF_VERSIONS.start:  # its counts were half as long; nobody reads it any more
+            return ""
+        if version in GGUF_VERSIONS:
+            needed = length + tensors * GGUF_TENSOR + entries * GGUF_ENTRY
+            counted = f"its header counts {tensors} tensors and {entries} entries"
+            return f"{counted}, which {size} bytes cannot hold" if needed > size else ""
+    return f"no version of GGUF is numbered {header[4:8].hex(' ')}"
 
 
 def _unreadable(path: str, error: OSError | ValueError) -> DriverError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -87,7 +88,8 @@ def test_when_the_kernel_lost_count_everybody_looks(run_real: Run, tmp_path: Pat
         with watch.watching(str(path)) as alarm:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(os, "read", lambda fd, size: lost)
-                watch._read()
+                (instance,) = watch._instances.values()
+                instance.read()
             await asyncio.wait_for(alarm.wait(), 10)
 
     run_real(main())
@@ -145,13 +147,40 @@ def test_who_holds_it_waits_again_without_a_new_instance(run_real: Run, tmp_path
 
     async def main() -> None:
         watch = GrowthWatch()
-        watch.hold()
+        let_go = watch.hold()
         for _ in range(2):
             with watch.watching(str(path)) as alarm:
                 append(path)
                 await asyncio.wait_for(alarm.wait(), 10)
             assert inotify_instances() == 1
-        watch.let_go()
+        let_go()
         assert none_is_left()
 
     run_real(main())
+
+
+def test_two_loops_at_once_do_not_disturb_each_other(run_real: Run, tmp_path: Path) -> None:
+    """One set of drivers under two managers, each with a loop in a thread: both hear of every write."""
+    path = tmp_path / "file"
+    path.touch()
+    watch = GrowthWatch()
+    waits, heard = threading.Event(), threading.Event()
+
+    async def elsewhere() -> None:
+        with watch.watching(str(path)) as alarm:
+            waits.set()
+            await asyncio.wait_for(alarm.wait(), 10)
+            heard.set()
+
+    async def here() -> None:
+        other = asyncio.create_task(asyncio.to_thread(asyncio.run, elsewhere()))
+        assert await asyncio.to_thread(waits.wait, 10)
+        with watch.watching(str(path)) as alarm:
+            append(path)
+            await asyncio.wait_for(alarm.wait(), 10)
+        await other
+        assert heard.is_set()
+        assert none_is_left()
+
+    run_real(here())
+    assert watch._instances == {}

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pool_lifecycle.causes import FailureClass
-from pool_lifecycle.interfaces import Pattern
-from pool_lifecycle_drivers.log_patterns import DEVICE_PATTERNS, PORT_PATTERNS
+from pool_lifecycle.interfaces import EngineProfile, Pattern
+from pool_lifecycle_drivers.log_patterns import ARGPARSE_PATTERNS, DEVICE_PATTERNS, PORT_PATTERNS
+from pool_lifecycle_drivers.profile_generic import GenericProfile
+from pool_lifecycle_drivers.profile_llamacpp import LlamaCppProfile
+from pool_lifecycle_drivers.profile_vllm import VllmProfile
 
 
 def first_match(patterns: tuple[Pattern, ...], log: str) -> Pattern | None:
@@ -47,3 +50,21 @@ def test_a_line_tells_the_class(line: str, kind: FailureClass) -> None:
 def test_an_ordinary_line_tells_nothing(line: str) -> None:
     """Vague words are no evidence: the host's memory, for one, is not the device's."""
     assert first_match(DEVICE_PATTERNS + PORT_PATTERNS, line) is None
+    assert first_match(ARGPARSE_PATTERNS, line) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "llama_server: error: unrecognized arguments: --no-such-flag",
+        "llama_server: error: argument -c/--ctx-size: invalid int value: 'x'",
+        "llama_server: error: the following arguments are required: -m/--model",
+    ],
+)
+@pytest.mark.parametrize("profile", [GenericProfile, LlamaCppProfile, VllmProfile])
+def test_what_argparse_refuses_no_retry_mends(profile: type[EngineProfile], line: str) -> None:
+    """B-PRELOAD-x1: whichever profile a server or wrapper in Python runs under."""
+    found = first_match(profile().patterns, line)
+    assert found is not None
+    assert (found.kind, found.heals) == (FailureClass.BAD_CONFIG, False)
+    assert "correct the engine's arguments" in found.remedy

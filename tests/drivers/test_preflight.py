@@ -54,6 +54,25 @@ def test_everything_is_told_at_once_the_hopeless_first(request_: LaunchRequest, 
     assert found[-1].kind == FailureClass.PORT_IN_USE
 
 
+def test_a_binary_behind_a_closed_folder_is_not_said_to_be_missing(
+    request_: LaunchRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EACCES on a folder above it: it may well be there, but this user cannot get at it."""
+    hidden, real_stat = str(tmp_path / "closed" / "engine"), os.stat
+
+    def refuse(path: Any, *rest: Any, **options: Any) -> os.stat_result:
+        if path == hidden:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real_stat(path, *rest, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    (cause,) = causes(request_, command=Command((hidden,)))
+    assert cause.message == f"binary {hidden!r} cannot be reached: Permission denied"
+    assert "let this user into its folder" in cause.remedy
+    (cause,) = causes(request_, command=Command((str(tmp_path / "none"),)))
+    assert cause.message.endswith("does not exist")
+
+
 def test_a_script_needs_its_interpreter(request_: LaunchRequest, tmp_path: Path) -> None:
     """A virtual environment that was moved: the kernel says only that something does not exist."""
     for line, wrong in (

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import struct
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -22,10 +23,14 @@ from pool_lifecycle_drivers.stage_file import FileStager
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
+def header(version: int = 3, tensors: int = 0, entries: int = 0, order: str = "<") -> bytes:
+    return struct.pack(order + "4sIQQ", b"GGUF", version, tensors, entries)
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "a model {port}%20.gguf"
-    path.write_bytes(b"GGUF" + b"x" * 96)
+    path.write_bytes(header(tensors=1, entries=3) + b"x" * 76)
     return path
 
 
@@ -117,6 +122,43 @@ def test_a_gguf_name_without_gguf_inside_is_refused(run_real: Run, tmp_path: Pat
     error = refusal(run_real, str(tmp_path / "M.GGUF"))
     assert "is not a GGUF file" in error.cause.message
     assert not error.cause.heals
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"GGUF", "ends within its header, after 4 bytes"),
+        (header()[:-1], "ends within its header, after 23 bytes"),
+        (header(tensors=291, entries=25), "counts 291 tensors and 25 entries, which 24 bytes cannot hold"),
+        (header(entries=6) + b"x" * 77, "counts 0 tensors and 6 entries, which 101 bytes cannot hold"),
+        (header(tensors=4, order=">") + b"x" * 95, "counts 4 tensors and 0 entries"),
+        (header(version=0), "no version of GGUF is numbered 00 00 00 00"),
+        (b"GGUF" + b"x" * 96, "no version of GGUF is numbered 78 78 78 78"),
+    ],
+)
+def test_a_damaged_header_is_refused(run_real: Run, tmp_path: Path, content: bytes, words: str) -> None:
+    """A download cut off in the header crashes every engine, so no launch is tried and no retry."""
+    (tmp_path / "m.gguf").write_bytes(content)
+    error = refusal(run_real, str(tmp_path / "m.gguf"))
+    assert "is damaged: " in error.cause.message
+    assert words in error.cause.message
+    assert not error.cause.heals
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header(),
+        header(entries=6) + b"x" * 78,
+        header(tensors=4) + b"x" * 96,
+        header(2, tensors=4, order=">") + b"x" * 96,
+        header(1, tensors=2**63),
+    ],
+)
+def test_a_sound_header_is_accepted(run_real: Run, tmp_path: Path, content: bytes) -> None:
+    """Of every version and byte order; what the file holds beyond is for the engine to judge."""
+    (tmp_path / "m.gguf").write_bytes(content)
+    assert run_real(stage(str(tmp_path / "m.gguf"))).size == len(content)
 
 
 def test_a_fifo_is_refused_without_waiting_for_its_writer(run_real: Run, tmp_path: Path) -> None:
