@@ -1,4 +1,4 @@
-"""What is known before a launch. The whole list of what cannot work is tried in `test_process`."""
+"""What is known before a launch. The whole list of what cannot work is tried in `test_process_refused`."""
 
 from __future__ import annotations
 

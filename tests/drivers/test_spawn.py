@@ -1,4 +1,4 @@
-"""What a failed launch means. Launches themselves are tried in `test_process`."""
+"""What a failed launch means. Launches themselves are tried in `test_process_refused`."""
 
 from __future__ import annotations
 
