@@ -257,7 +257,8 @@ RUNNERS: dict[Activity, Runner] = {
     Activity.BACK_OFF: back_off,
     Activity.LINGER: end,
 }
-"""Who does what. `WATCH` has no entry: an engine's end is watched from its launch on, whatever the state."""
+"""Who does what. `WATCH` has no entry: an engine's end is watched from its launch on, its health from when it
+serves, whatever the state."""
 
 STAGE_OF: dict[Activity, Stage] = {
     Activity.STAGE: Stage.STAGING,

@@ -197,6 +197,17 @@ class Exited:
     graceful: bool = False
 
 
+@frozen
+class Unhealthy:
+    """The engine of the launch named by `token` lives but no longer answers as it should; `cause` says so.
+
+    That is a verdict about a living process: whoever hears it has to end the engine.
+    """
+
+    token: str
+    cause: Cause
+
+
 # --- news of time ----------------------------------------------------------------------------------
 
 
@@ -224,5 +235,5 @@ class RanStably:
     period: float
 
 
-Event = Wish | Outcome | Launched | Exited | CircuitDue | RanStably
+Event = Wish | Outcome | Launched | Exited | Unhealthy | CircuitDue | RanStably
 """Everything `step` accepts."""

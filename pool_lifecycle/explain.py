@@ -15,16 +15,18 @@ BLOCKERS_SHOWN = 3
 S = PoolState
 
 
-def explain(snapshot: Snapshot, book: LeaseBook, now: float, observed: str = "") -> str:
-    """`observed` is what was last seen of the work under way."""
-    return " ".join(_sentences(snapshot, book, now, observed))
+def explain(snapshot: Snapshot, book: LeaseBook, now: float, observed: str = "", doubts: str = "") -> str:
+    """`observed` is what was last seen of the work under way, `doubts` what speaks against the engine."""
+    return " ".join(_sentences(snapshot, book, now, observed, doubts))
 
 
-def _sentences(snapshot: Snapshot, book: LeaseBook, now: float, observed: str) -> Iterator[str]:
+def _sentences(snapshot: Snapshot, book: LeaseBook, now: float, observed: str, doubts: str) -> Iterator[str]:
     lasted = seconds(now - snapshot.since)
     yield f"Pool {snapshot.pool_id!r} has been {snapshot.state} for {lasted}: {_WHAT[snapshot.state]}."
     if observed:
         yield f"Last seen: {observed}."
+    if doubts:
+        yield f"{doubts}."
     if snapshot.cause is not None:
         yield f"Last failure: {snapshot.cause}."
     yield from _leases(snapshot, book, now)

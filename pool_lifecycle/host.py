@@ -15,13 +15,17 @@ from pool_lifecycle.registry import Registry
 from pool_lifecycle.snapshot import Snapshot
 from pool_lifecycle.statedir import StateDir
 from pool_lifecycle.store import Store
+from pool_lifecycle.ticks import Ticks
 
 _log = logging.getLogger(__name__)
 
 
 @define(eq=False)
 class Host:
-    """Handed to every pool. `random` is the one source of chance, `wall` the one wall clock (seconds)."""
+    """Handed to every pool. `random` is the one source of chance, `wall` the one wall clock (seconds).
+
+    `ticks` is for what may come a little late.
+    """
 
     loop: asyncio.AbstractEventLoop
     drivers: Drivers
@@ -31,6 +35,10 @@ class Host:
     random: Random
     wall: Callable[[], float]
     observers: list[Observer] = field(factory=list)
+    ticks: Ticks = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.ticks = Ticks(self.loop)
 
     def chance(self) -> float:
         """A number in [-1, 1]."""

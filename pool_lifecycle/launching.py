@@ -128,7 +128,7 @@ class Launching:
         launched = await self._launcher.launch(request=request)
         engine = expected(Engine, launched, "launch")  # type: ignore[type-abstract]
         self.engines[instance.token] = engine
-        self._watches[instance.token] = self._keep(self._watch(instance, launch, engine))
+        self._watches[instance.token] = self.keep(self._watch(instance, launch, engine))
         self.tell(Launched(instance.token, engine.handle))
         return engine
 
@@ -165,21 +165,28 @@ class Launching:
         self, engine: Engine, grew: asyncio.Event, see: Callable[[str], None], *, path: str | None = None
     ) -> None:
         """Probe until the answer is healthy: often at first, then less, and at once when output grew."""
-        probe = self.host.drivers.health_probe(self.spec.health.probe)
         target = self._target(engine, path)
         loop = self.host.loop
         launched = loop.time()
         while True:
             grew.clear()
             began = loop.time()
-            answer = await probe.check(target=target, timeout=self.spec.health.timeout)
-            heed()
-            health = expected(Health, answer, "check")
+            health = await self._ask(target)
             if health.ok:
                 return
             see(f"{target.path}: {health.detail}")
             await _either(grew, probing.interval(loop.time() - launched))
             await asyncio.sleep(max(0.0, PROBE_GAP - (loop.time() - began)))
+
+    async def look(self, instance: Instance) -> Health:
+        """Probe the engine of `instance` once."""
+        return await self._ask(self._target(self.engines[instance.token], None))
+
+    async def _ask(self, target: ProbeTarget) -> Health:
+        probe = self.host.drivers.health_probe(self.spec.health.probe)
+        answer = await probe.check(target=target, timeout=self.spec.health.timeout)
+        heed()
+        return expected(Health, answer, "check")
 
     async def until_port_held(self, engine: Engine) -> None:
         """Return once the engine's own process tree holds its port. It is looked at ever less often.
@@ -260,7 +267,7 @@ class Launching:
     def end_soon(self, instance: Instance, kill_after: float) -> None:
         """Begin to end an engine, or end it sooner; whoever needs to know stops it as well and waits."""
         if instance.token in self.engines:
-            self._keep(self.stop(instance, kill_after))
+            self.keep(self.stop(instance, kill_after))
 
     @property
     def tasks(self) -> tuple[asyncio.Task[Any], ...]:
@@ -269,7 +276,8 @@ class Launching:
 
     # --- plumbing --------------------------------------------------------------------------------------
 
-    def _keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Do it in the background, until the pool is closed."""
         task = self.host.loop.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)

@@ -173,7 +173,7 @@ def _end(to: PoolState, why: str) -> tuple[Row, ...]:
 _PROGRESS = Row(E.PROGRESSED, STAY, "what makes progress is given more time, up to the hard limit")
 
 _SERVER_ENDS = (
-    Row(E.CRASHED, RECOVERING, "the serving engine ended: clear up, find out why"),
+    Row(E.CRASHED, RECOVERING, "the serving engine failed: clear up, find out why"),
     Row(E.FINISHED, STOPPING, "the engine ended on purpose: so does the pool"),
     Row(E.STABLE, STAY, "a long run without trouble clears old counts"),
 )

@@ -19,6 +19,7 @@ from pool_lifecycle.records import (
     DrainEnded,
     DriverMisbehaved,
     EngineEnded,
+    EngineUnhealthy,
     LateOutcome,
     LeasesEnded,
     Moved,
@@ -138,6 +139,14 @@ def _(record: EngineEnded) -> Entry:
         f"engine generation {record.generation} ended after {seconds(record.uptime)}: {record.cause.exit}"
     )
     return logging.INFO, message, fields
+
+
+@entry.register
+def _(record: EngineUnhealthy) -> Entry:
+    times = [datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds") for at in record.failed_at]
+    fields = {"generation": record.generation, "failed_at": times, "reason": str(record.cause.kind)}
+    message = f"engine generation {record.generation} is taken for crashed: {record.cause.message}"
+    return logging.ERROR, message, fields
 
 
 @entry.register

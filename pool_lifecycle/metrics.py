@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: drains, preloads, leases and slots. Needs the extra `metrics`.
+"""Metrics for Prometheus: drains, preloads, crashes, leases and slots. Needs the extra `metrics`.
 
     async with PoolManager(state_dir) as manager:
         PrometheusObserver(manager)             # then serve prometheus_client.REGISTRY as you like
@@ -8,6 +8,7 @@
     pool_drain_force_stop_total{pool_id}        counter     drains that cut leases off at their deadline
     pool_preload_success_total{pool_id}         counter     ways from staging to ready
     pool_preload_failure_total{pool_id,reason}  counter     those that failed, by class (FailureClass)
+    engine_crash_total{pool_id,reason}          counter     crashes of engines that served, by class
     pool_slots_total{pool_id}                   gauge       slots
     pool_slots_free{pool_id}                    gauge       slots without a lease
     pool_active_leases{pool_id}                 gauge       active leases
@@ -40,8 +41,9 @@ except ModuleNotFoundError as error:
         "metrics need prometheus-client: pip install 'pool-lifecycle[metrics]'", name=error.name
     ) from error
 
+from pool_lifecycle.lifecycle import PoolEvent
 from pool_lifecycle.manager import PoolManager
-from pool_lifecycle.records import DrainEnded, PreloadEnded, Record
+from pool_lifecycle.records import DrainEnded, Moved, PreloadEnded, Record
 from pool_lifecycle.registry import Entry
 
 DRAIN_BUCKETS_MS = (10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000)
@@ -58,14 +60,18 @@ class _Counts:
     drained_ms: float = 0.0
     preloads: int = 0
     failures: Counter[str] = field(factory=Counter)
+    crashes: Counter[str] = field(factory=Counter)
 
-    def take(self, record: DrainEnded | PreloadEnded) -> None:
+    def take(self, record: DrainEnded | PreloadEnded | Moved) -> None:
         if isinstance(record, DrainEnded):
             milliseconds = record.outcome.duration * 1000
             self.drains[str(record.outcome.end)] += 1
             self.forced += record.outcome.forced
             self.buckets[bisect_left(DRAIN_BUCKETS_MS, milliseconds)] += 1
             self.drained_ms += milliseconds
+        elif isinstance(record, Moved):
+            if record.notice.event is PoolEvent.CRASHED and record.notice.cause is not None:
+                self.crashes[str(record.notice.cause.kind)] += 1
         elif record.cause is None:
             self.preloads += 1
         else:
@@ -95,7 +101,7 @@ class PrometheusObserver(Collector):
 
     def __call__(self, record: Record) -> None:
         """Count a record, if it is of a kind that counts."""
-        if isinstance(record, DrainEnded | PreloadEnded):
+        if isinstance(record, DrainEnded | PreloadEnded | Moved):
             with self._lock:
                 self._counts.setdefault(record.pool_id, _Counts()).take(record)
 
@@ -124,6 +130,9 @@ def _families(entries: tuple[Entry, ...], counts: dict[str, _Counts]) -> tuple[M
     failed = CounterMetricFamily(
         "pool_preload_failure", "Starts that failed, by class", labels=(*_POOL, "reason")
     )
+    crashes = CounterMetricFamily(
+        "engine_crash", "Crashes of engines that served, by class", labels=(*_POOL, "reason")
+    )
     slots = GaugeMetricFamily("pool_slots_total", "Slots", labels=_POOL)
     free = GaugeMetricFamily("pool_slots_free", "Slots without a lease", labels=_POOL)
     leases = GaugeMetricFamily("pool_active_leases", "Active leases", labels=_POOL)
@@ -136,7 +145,9 @@ def _families(entries: tuple[Entry, ...], counts: dict[str, _Counts]) -> tuple[M
             drains.add_metric((pool, outcome), number)
         for reason, number in count.failures.items():
             failed.add_metric((pool, reason), number)
+        for reason, number in count.crashes.items():
+            crashes.add_metric((pool, reason), number)
         slots.add_metric((pool,), entry.slots_total)
         free.add_metric((pool,), entry.slots_free)
         leases.add_metric((pool,), entry.active_leases)
-    return durations, drains, forced, ready, failed, slots, free, leases
+    return durations, drains, forced, ready, failed, crashes, slots, free, leases

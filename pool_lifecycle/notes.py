@@ -12,7 +12,18 @@ from typing import Any
 from attrs import evolve
 
 from pool_lifecycle.causes import Cause
-from pool_lifecycle.events import Drain, Event, Exited, Failed, Halt, RanStably, Reload, Stop, Target
+from pool_lifecycle.events import (
+    Drain,
+    Event,
+    Exited,
+    Failed,
+    Halt,
+    RanStably,
+    Reload,
+    Stop,
+    Target,
+    Unhealthy,
+)
 from pool_lifecycle.lifecycle import LIFECYCLE, Limit, Mark, Model, PoolEvent, PoolState
 from pool_lifecycle.snapshot import Instance, Intent, Plan, Snapshot, evolved
 from pool_lifecycle.table import Row
@@ -57,7 +68,7 @@ def _both(restoring: Cause, changing: Cause | None) -> Cause:
     return evolve(restoring, message=message, evidence=(*restoring.evidence, *changing.evidence))
 
 
-def _crashed(snapshot: Snapshot, event: Exited, _now: float) -> Snapshot:
+def _crashed(snapshot: Snapshot, event: Exited | Unhealthy, _now: float) -> Snapshot:
     return evolved(snapshot, cause=event.cause)
 
 

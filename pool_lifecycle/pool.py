@@ -226,7 +226,8 @@ class Pool:
 
     def explain(self) -> str:
         """Why it is in this state, what blocks it, what comes next and when, and what would help."""
-        return explain(self._snapshot, self.book, self.host.loop.time(), self._observed)
+        doubts = self._staff_.health.doubts if self._staff_ else ""
+        return explain(self._snapshot, self.book, self.host.loop.time(), self._observed, doubts)
 
     # --- steps -----------------------------------------------------------------------------------------
 
@@ -277,6 +278,8 @@ class Pool:
         if after.engines is not before.engines:
             self._hurry(before, after)
             self._lose_leases(before, after)
+        if after.epoch != before.epoch:
+            self._staff.health.follow(after)
         self._arm()
 
     def _arm(self) -> None:
@@ -388,6 +391,7 @@ class Pool:
             return
         staff = self._staff_
         staff.lease_timer.close()
+        staff.health.close()
         staff.waiters.fail(self._gone)
         tasks = [task for task in (staff.work.task, *staff.launching.tasks) if task is not None]
         for task in tasks:

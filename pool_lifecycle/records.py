@@ -99,6 +99,20 @@ class EngineEnded:
 
 
 @frozen
+class EngineUnhealthy:
+    """The engine that served lives but has failed its health checks: it counts as crashed and is ended.
+
+    `failed_at` has the times of the checks, on the wall clock.
+    """
+
+    pool_id: str
+    at: float
+    generation: int
+    cause: Cause
+    failed_at: tuple[float, ...]
+
+
+@frozen
 class LeasesEnded:
     """Leases ended without a release: their time was over, or their engine was."""
 
@@ -150,6 +164,7 @@ Record: TypeAlias = (
     | DrainEnded
     | PreloadEnded
     | EngineEnded
+    | EngineUnhealthy
     | LeasesEnded
     | CircuitMoved
     | LateOutcome

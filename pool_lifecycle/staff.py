@@ -10,6 +10,7 @@ from pool_lifecycle.activities import Subject
 from pool_lifecycle.announcing import Announcer
 from pool_lifecycle.events import Outcome
 from pool_lifecycle.expiry import LeaseTimer
+from pool_lifecycle.health_watch import HealthWatch
 from pool_lifecycle.launching import Launching
 from pool_lifecycle.waiters import Waiters
 from pool_lifecycle.working import Work
@@ -17,9 +18,10 @@ from pool_lifecycle.working import Work
 
 @define(eq=False)
 class Staff:
-    """One pool's helpers, each with a task of its own."""
+    """One pool's helpers, each with its own part of the work."""
 
     launching: Launching
+    health: HealthWatch
     announcer: Announcer
     lease_timer: LeaseTimer
     waiters: Waiters
@@ -28,8 +30,10 @@ class Staff:
     @classmethod
     def of(cls, pool: Subject, report: Callable[[Outcome], None]) -> Staff:
         """Make them for `pool`, which hears the outcomes of its work by `report`."""
+        launching = Launching(pool.spec, pool.host, pool.tell)
         return cls(
-            Launching(pool.spec, pool.host, pool.tell),
+            launching,
+            HealthWatch(launching),
             Announcer(pool.spec, pool.host, pool.book),
             LeaseTimer(pool.book, pool.host),
             Waiters(),

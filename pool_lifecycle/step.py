@@ -28,6 +28,7 @@ from pool_lifecycle.events import (
     Outcome,
     Overdue,
     RanStably,
+    Unhealthy,
     Wish,
 )
 from pool_lifecycle.guards import LIFECYCLE_GUARDS, permit
@@ -147,6 +148,13 @@ def _(event: Exited, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
                 return draft, PoolEvent.FINISHED if finished else PoolEvent.CRASHED, event
             return draft, None, event
     return snapshot, None, event
+
+
+@_read.register
+def _(event: Unhealthy, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
+    server = snapshot.server
+    serves = server is not None and server.token == event.token and LIFECYCLE.states[snapshot.state].live
+    return snapshot, PoolEvent.CRASHED if serves else None, event
 
 
 @_read.register

@@ -1,4 +1,4 @@
-"""Why an engine ended, from what is known about it. Pure.
+"""Why an engine ended, or has to be ended, from what is known about it. Pure.
 
 The conclusion rests on the exit status and, where the profile knows the engine's own words, on the last lines
 of this launch's log.
@@ -7,8 +7,9 @@ of this launch's log.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.interfaces import Pattern
@@ -38,6 +39,31 @@ def ending(
         remedy=pattern.remedy or cause.remedy,
         message=f"the engine ended after {lived:.2f} s ({status}); it said: {line!r}",
         evidence=(str(status), line),
+    )
+
+
+@frozen
+class FailedCheck:
+    """One health check that failed: when, on the wall clock (seconds), and what was seen instead."""
+
+    at: float
+    detail: str
+
+
+def unhealthy(checks: tuple[FailedCheck, ...]) -> Cause:
+    """The cause when as many health checks in a row failed as make a crash of a living engine."""
+    times = [datetime.fromtimestamp(one.at, UTC) for one in checks]
+    clock = ", ".join(f"{time:%H:%M:%S}" for time in times)
+    what = "1 health check failed" if len(checks) == 1 else f"{len(checks)} health checks in a row failed"
+    return Cause(
+        FailureClass.HEALTH,
+        Stage.RUN,
+        f"{what} (at {clock} UTC): {checks[-1].detail}",
+        remedy="look at the engine's log; if it was only busy, give it a larger health.timeout",
+        evidence=tuple(
+            f"{time.isoformat(timespec='seconds')}: {one.detail}"
+            for time, one in zip(times, checks, strict=True)
+        ),
     )
 
 

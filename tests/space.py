@@ -37,6 +37,7 @@ from pool_lifecycle.events import (
     Stop,
     Strategy,
     Target,
+    Unhealthy,
     Wish,
 )
 from pool_lifecycle.interfaces import EngineHandle
@@ -122,6 +123,7 @@ def _facts(one: Instance) -> Iterator[Event]:
     if one.exit is None:
         yield from (Exited(one.token, ExitStatus(code=1), cause) for cause in CAUSES)
         yield Exited(one.token, ExitStatus(code=0), HEALS, graceful=True)
+    yield Unhealthy(one.token, HEALS)
 
 
 def tripped(pool: Snapshot, name: str) -> Snapshot:

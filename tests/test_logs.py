@@ -22,6 +22,7 @@ from pool_lifecycle.records import (
     DrainOutcome,
     DriverMisbehaved,
     EngineEnded,
+    EngineUnhealthy,
     LateOutcome,
     LeasesEnded,
     Moved,
@@ -34,6 +35,7 @@ from tests.worlds import BROKEN, WORKS, a_world, virtually
 
 S, E = PoolState, PoolEvent
 CAUSE = Cause(FailureClass.SIGNAL, Stage.RUN, "it died", exit=ExitStatus(signal=11))
+WEDGED = Cause(FailureClass.HEALTH, Stage.RUN, "2 health checks in a row failed")
 UP = Notify(E.HEALTHY, S.STARTING, S.READY, "it answered")
 DOWN = Notify(E.CRASHED, S.READY, S.RECOVERING, "it ended", cause=CAUSE)
 STAYED = Notify(E.START, S.READY, S.READY, "it serves already", mark="joined")
@@ -64,6 +66,11 @@ ENTRIES: list[tuple[Record, int, str]] = [
         EngineEnded("p", 1, 4, 9, CAUSE),
         logging.INFO,
         "engine generation 4 ended after 9.0 s: killed by SIGSEGV",
+    ),
+    (
+        EngineUnhealthy("p", 1, 4, WEDGED, (0.0, 10.0)),
+        logging.ERROR,
+        "engine generation 4 is taken for crashed: 2 health checks in a row failed",
     ),
     (LeasesEnded("p", 1, "lost", ("a", "b")), logging.WARNING, "2 leases lost: a, b"),
     (
@@ -97,12 +104,15 @@ def fields_of(record: Record) -> dict[str, Any]:
 
 
 def test_the_fields_people_search_for() -> None:
-    """B-LOG, B-SUPER-007, 026: by the names the specification gives them."""
+    """B-LOG, B-SUPER-002, 007, 026: by the names the specification gives them."""
     ended = fields_of(EngineEnded("p", 1, 4, 9.0, CAUSE))
     assert (ended["uptime_seconds"], ended["exit_code"], ended["status"]) == (9.0, None, "killed by SIGSEGV")
+    wedged = fields_of(EngineUnhealthy("p", 1, 4, WEDGED, (0.0, 10.0)))
+    assert wedged["failed_at"] == ["1970-01-01T00:00:00.000+00:00", "1970-01-01T00:00:10.000+00:00"]
+    assert wedged["reason"] == "health"
     moved = fields_of(Moved("p", 1, 2.5, 3, 1, DOWN))
     assert (moved["last_error"], moved["from"], moved["to"]) == ("run failed: it died", "ready", "recovering")
-    circuit = fields_of(ENTRIES[11][0])
+    circuit = fields_of(ENTRIES[12][0])
     assert (circuit["old_state"], circuit["new_state"], circuit["failure_count"]) == ("closed", "open", 5)
     drain = fields_of(ENTRIES[6][0])
     assert (drain["outcome"], drain["duration_ms"], drain["leases_left"]) == ("force_stopped", 1500, 1)

@@ -24,6 +24,7 @@ from pool_lifecycle.spec import EngineSpec, HealthSpec, PoolSpec
 from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import (
     EngineScript,
+    MemoryEngine,
     MemoryHealthProbe,
     MemoryLauncher,
     MemoryProfile,
@@ -117,6 +118,29 @@ def test_preloads_are_counted_by_how_they_end(tmp_path: Path) -> None:
             await pool.start()
             assert seen["pool_preload_success_total"] == 1
             assert seen["pool_preload_failure_total{reason=bad_config}"] == 1
+
+    virtual_time.run(main())
+
+
+def test_crashes_are_counted_by_class(tmp_path: Path) -> None:
+    """B-METRICS: an engine that dies and one that hangs; one that is stopped is none."""
+
+    async def main() -> None:
+        async with managed(tmp_path) as manager:
+            seen, pool = Scrapes(manager), await added(manager)
+            await pool.start()
+            launcher = pool.host.drivers.launcher("local")
+            assert isinstance(launcher, MemoryLauncher)
+            for trouble in (MemoryEngine.crash, MemoryEngine.hang):
+                trouble(launcher.engines[-1])
+                await pool.reached("recovering", "backing_off")
+                await pool.reached("ready")
+            await pool.stop()
+            assert seen["engine_crash_total{reason=signal}"] == 1
+            assert seen["engine_crash_total{reason=health}"] == 1
+            assert [one for one in seen.series() if "engine_crash_total" in one and "health" not in one] == [
+                "engine_crash_total{'pool_id': 'chat', 'reason': 'signal'}"
+            ]
 
     virtual_time.run(main())
 

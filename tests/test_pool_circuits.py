@@ -14,7 +14,7 @@ from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.records import CircuitMoved, EngineEnded
 from pool_lifecycle.restart.backoff import Backoff
 from pool_lifecycle.testing.memory import EngineScript
-from tests.worlds import BROKEN, NEVER_READY, NEW, WORKS, World, a_world, virtually
+from tests.worlds import BROKEN, NEVER_READY, NEW, WORKS, World, a_world, timers, virtually
 
 DELAYS = 1 + 2 + 4 + 8
 """Seconds of back-off before the 5th attempt."""
@@ -191,8 +191,7 @@ async def test_a_stable_run_clears_the_counts() -> None:
         assert world.pool.snapshot.failures == 2
         await asyncio.sleep(301)
         assert world.pool.snapshot.failures == 0
-        scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
-        assert [one for one in scheduled if not one.cancelled()] == []
+        assert timers() == ["Ticks._run"]
         began = world.now
         world.engine.crash()
         await world.pool.reached("backing_off")

@@ -49,6 +49,8 @@ HOSTILE: dict[type, dict[str, list[Any]]] = {
         "path": TEXT,
         "command": TEXTS,
         "timeout": POSITIVE,
+        "interval": [*POSITIVE, 0.2],
+        "failures": [0, -1, 1001, 3.0, True, "3", None],
         "warm_up": TEXT,
     },
     Limits: {

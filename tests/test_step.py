@@ -27,8 +27,9 @@ from pool_lifecycle.events import (
     Start,
     Stop,
     Strategy,
+    Unhealthy,
 )
-from pool_lifecycle.lifecycle import Activity, Mark, PoolEvent, PoolState
+from pool_lifecycle.lifecycle import LIFECYCLE, Activity, Mark, PoolEvent, PoolState
 from pool_lifecycle.snapshot import (
     Cancel,
     CloseGate,
@@ -41,10 +42,13 @@ from pool_lifecycle.snapshot import (
     Persist,
     Snapshot,
 )
+from pool_lifecycle.spec import Limits
 from pool_lifecycle.step import step
-from tests.pools import CRASH, EPOCH, NEW, NOW, SERVER, after, effects, engine, event, handle, pool_in
+from tests.pools import CRASH, EPOCH, NEW, NOW, SERVER, SPARE, after, effects, engine, event, handle, pool_in
 
 S, E = PoolState, PoolEvent
+
+WEDGED = Cause(FailureClass.HEALTH, Stage.RUN, "3 health checks in a row failed")
 
 
 def order(listed: tuple[Effect, ...]) -> list[type]:
@@ -238,6 +242,41 @@ def test_the_end_of_the_quarantined_is_recorded() -> None:
     left = engine(5, kill_at=900.0)
     done = after(pool_in(S.READY, quarantine=(left,)), Exited(left.token, LOST, CRASH))
     assert (done.state, done.quarantine) == (S.READY, (evolve(left, exit=LOST),))
+
+
+LIVE = [state for state in PoolState if LIFECYCLE.states[state].live]
+
+
+@pytest.mark.parametrize("state", LIVE)
+def test_a_serving_engine_that_hangs_has_crashed(state: PoolState) -> None:
+    """B-SUPER-002, V3: wherever it serves or drains, with the reason, and as a living one that has to end."""
+    done = after(pool_in(state), Unhealthy(SERVER.token, WEDGED))
+    assert (done.state, done.cause) == (S.RECOVERING, WEDGED)
+    assert done.server is not None
+    assert (done.server.exit, done.server.kill_at) == (None, NOW + Limits().stop_grace)
+
+
+@pytest.mark.parametrize("state", LIVE)
+def test_news_of_another_engines_health_has_no_effect(state: PoolState) -> None:
+    """S2: of a spare, or of an engine that served before."""
+    for token in (SPARE.token, "chat.0.x"):
+        pool = pool_in(state)
+        assert step(pool, Unhealthy(token, WEDGED), NOW) == (pool, ())
+
+
+@pytest.mark.parametrize("state", [state for state in PoolState if state not in LIVE])
+def test_a_hang_is_no_news_of_an_engine_that_serves_no_more(state: PoolState) -> None:
+    """S2: it is to end anyway, or is gone."""
+    pool = pool_in(state)
+    for token in (SERVER.token, *(one.token for one in pool.engines)):
+        assert step(pool, Unhealthy(token, WEDGED), NOW) == (pool, ())
+
+
+def test_the_exit_of_an_engine_that_hung_keeps_the_reason() -> None:
+    """B-SUPER-004: that we killed it is not why it failed."""
+    hung = after(pool_in(S.READY), Unhealthy(SERVER.token, WEDGED))
+    done = after(hung, Exited(SERVER.token, ExitStatus(signal=9), CRASH))
+    assert (done.state, done.cause) == (S.RECOVERING, WEDGED)
 
 
 @pytest.mark.parametrize(

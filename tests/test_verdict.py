@@ -6,7 +6,7 @@ import pytest
 
 from pool_lifecycle.causes import LOST, ExitStatus, FailureClass, Stage
 from pool_lifecycle.interfaces import Pattern
-from pool_lifecycle.verdict import ending, recognise
+from pool_lifecycle.verdict import FailedCheck, ending, recognise, unhealthy
 
 FLAG = Pattern("unknown argument", FailureClass.BAD_CONFIG, heals=False, remedy="mend the flag")
 
@@ -70,3 +70,18 @@ def test_the_first_pattern_wins_with_its_last_line() -> None:
     assert recognise(iter(lines), (FLAG, CUDA)) == (FLAG, "unknown argument: -x")
     assert recognise(lines, ()) is None
     assert recognise((), (CUDA,)) is None
+
+
+def test_failed_checks_are_told_with_their_times() -> None:
+    """B-SUPER-002: how many, when, and what was seen last; each one is kept as evidence."""
+    cause = unhealthy((FailedCheck(0.0, "refused"), FailedCheck(10.5, "no answer within 10 s")))
+    assert (cause.kind, cause.heals, cause.exit) == (FailureClass.HEALTH, True, None)
+    assert str(cause) == (
+        "run failed: 2 health checks in a row failed (at 00:00:00, 00:00:10 UTC): no answer within 10 s"
+    )
+    assert cause.evidence == (
+        "1970-01-01T00:00:00+00:00: refused",
+        "1970-01-01T00:00:10+00:00: no answer within 10 s",
+    )
+    once = unhealthy((FailedCheck(0.0, "refused"),))
+    assert once.message == "1 health check failed (at 00:00:00 UTC): refused"

@@ -107,6 +107,12 @@ def a_host(observers: Sequence[Observer], store: MemoryStore | None = None) -> H
     )
 
 
+def timers() -> list[str]:
+    """What the loop is to call at some time."""
+    scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    return [one._callback.__qualname__ for one in scheduled if not one.cancelled()]
+
+
 @define(eq=False)
 class World:
     """A manager with one pool, `pool`. `records` has what observers were told."""
