@@ -15,7 +15,8 @@ quick and certain.
 from importlib.metadata import version
 
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass
-from pool_lifecycle.errors import PoolLifecycleError
+from pool_lifecycle.circuit_breaker import CircuitBreaker
+from pool_lifecycle.errors import CircuitOpen, PoolLifecycleError
 from pool_lifecycle.events import Strategy
 from pool_lifecycle.lease import Lease
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolEvent, PoolState
@@ -37,6 +38,8 @@ __all__ = [
     "Backoff",
     "Breaker",
     "Cause",
+    "CircuitBreaker",
+    "CircuitOpen",
     "DrainEnd",
     "DrainOutcome",
     "Drivers",

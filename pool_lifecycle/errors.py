@@ -15,6 +15,7 @@
     ├── ReloadRefused            the reload was not begun; nothing changed
     ├── Superseded               a later command ended what this caller waited for
     ├── EngineStuck              the engine could not be ended; its residue is listed
+    ├── CircuitOpen              a circuit breaker did not let the call through; says when it may
     ├── HandoffError             a handoff document has a field of the wrong type
     ├── EventsLost               the change stream no longer keeps the number asked for
     ├── StateDirError            the state directory cannot be used
@@ -193,6 +194,22 @@ class Superseded(PoolLifecycleError):
 
 class EngineStuck(PoolLifecycleError):
     """The engine could not be ended in time; it is watched until it is gone."""
+
+
+class CircuitOpen(PoolLifecycleError):
+    """A circuit breaker did not let the call through. `name` is the circuit's.
+
+    `retry_in` says in how many seconds it allows one call as a trial; None while a trial decides.
+    """
+
+    def __init__(self, name: str, retry_in: float | None, *, state: str) -> None:
+        self.name = name
+        self.retry_in = retry_in
+        if retry_in is None:
+            what, remedy = f"circuit {name!r} is half-open, its trial is under way", "try again soon"
+        else:
+            what, remedy = f"circuit {name!r} is open for {retry_in:.3g} s", "try again then, or reset it"
+        super().__init__(what, state=state, remedy=remedy)
 
 
 class HandoffError(PoolLifecycleError, ValueError):
