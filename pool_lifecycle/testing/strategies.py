@@ -114,7 +114,7 @@ def engine_specs() -> st.SearchStrategy[EngineSpec]:
 
 
 def health_specs() -> st.SearchStrategy[HealthSpec]:
-    """Ways to find out about readiness."""
+    """Ways to find out whether an engine is, and still is, ready."""
     paths = st.none() | _words.map("/".__add__)
     return st.builds(
         HealthSpec,
@@ -122,6 +122,8 @@ def health_specs() -> st.SearchStrategy[HealthSpec]:
         path=paths,
         command=_arguments,
         timeout=seconds(0.001),
+        interval=seconds(0.25),
+        failures=st.integers(1, 1000),
         warm_up=paths,
     )
 
