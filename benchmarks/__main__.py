@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import bench_leases, bench_memory, bench_readiness, bench_step
+from benchmarks import bench_breaker, bench_leases, bench_memory, bench_readiness, bench_step
 from benchmarks.rows import Row, show, write
 
 BENCHMARKS = {
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "leases": bench_leases.run,
     "readiness": bench_readiness.run,
     "memory": bench_memory.run,
+    "breaker": bench_breaker.run,
 }
 LATEST = Path(__file__).with_name("latest.json")
 

@@ -29,10 +29,10 @@ from typing import Any, TypeVar, cast
 from pool_lifecycle.breaker import BreakerEvent, BreakerState
 from pool_lifecycle.circuits import feed
 from pool_lifecycle.errors import CircuitOpen, ConfigError, Problem
-from pool_lifecycle.explain import plural, seconds
 from pool_lifecycle.logs import LOGGER
 from pool_lifecycle.restart.circuit import Breaker
 from pool_lifecycle.snapshot import Circuit, CircuitChanged
+from pool_lifecycle.wording import plural, seconds
 
 Operation = TypeVar("Operation", bound=Callable[..., Any])
 Counts = Callable[[Exception], bool] | type[BaseException] | tuple[type[BaseException], ...]
@@ -155,7 +155,7 @@ class CircuitBreaker:
     def acquire(self) -> Permit:
         """A permit for one call. Raises CircuitOpen when it is not allowed."""
         epoch = self._free
-        return Permit(self._settle, self._ask(E.TAKEN) if epoch is None else epoch)
+        return Permit(self._settle, self._take() if epoch is None else epoch)
 
     def allow_one(self) -> Permit:
         """A permit even though the circuit is open: an operator's trial, before its time.
@@ -167,7 +167,7 @@ class CircuitBreaker:
     def _guard(self, operation: Callable[..., Any]) -> Callable[..., Any]:
         def guarded(*args: Any, **kwargs: Any) -> Any:
             if (epoch := self._free) is None:
-                epoch = self._ask(E.TAKEN)
+                epoch = self._take()
             try:
                 result = operation(*args, **kwargs)
             except BaseException as error:
@@ -182,7 +182,7 @@ class CircuitBreaker:
     def _guard_async(self, operation: Callable[..., Any]) -> Callable[..., Any]:
         async def guarded(*args: Any, **kwargs: Any) -> Any:
             if (epoch := self._free) is None:
-                epoch = self._ask(E.TAKEN)
+                epoch = self._take()
             try:
                 result = await operation(*args, **kwargs)
             except BaseException as error:
@@ -231,6 +231,13 @@ class CircuitBreaker:
 
     # --- the table, under the lock -----------------------------------------------------------------
 
+    def _take(self) -> int:
+        """As `_ask`, without waiting for a lock to hear that an open circuit is open."""
+        circuit = self._now
+        if circuit.until is not None and (now := self._clock()) < circuit.until:
+            raise CircuitOpen(self.name, circuit.until - now, state=circuit.state)
+        return self._ask(E.TAKEN)
+
     def _ask(self, event: BreakerEvent) -> int:
         """The epoch of the permit that the table gives, if it gives one."""
         with self._lock:
@@ -271,7 +278,7 @@ class CircuitBreaker:
         with self._lock:
             now = self._catch_up()
             if epoch == self._epoch:  # what began before the circuit last moved says nothing about now
-                self._last_failure = reason if event is E.FAILURE else self._last_failure
+                self._last_failure = reason
                 self._feed(event, _holder(epoch), now)
         self._tell()
 
@@ -280,7 +287,6 @@ class CircuitBreaker:
             now = self._catch_up()
             circuit = self._feed(event, "", now)
             if event is E.RESET:  # a new beginning, also where the state stays
-                self._last_failure = ""
                 self._enter(circuit, self._epoch + 1)
         self._tell()
 

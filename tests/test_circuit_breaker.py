@@ -327,6 +327,20 @@ def test_a_permit_may_be_collected_by_whoever_has_the_lock() -> None:
     assert world.state() is S.HALF_OPEN
 
 
+def test_only_the_trial_itself_can_be_given_up() -> None:
+    """What was given up while closed leaves nothing behind; an older epoch that comes late frees nothing."""
+    world = World()
+    late = world.breaker._epoch
+    for _ in range(3):
+        world.breaker.acquire().abandon()
+    assert not world.breaker._given_up
+    world.half_open()
+    permit = world.breaker.acquire()
+    world.breaker._given_up.append(late)  # as if another thread had been held up just before it said so
+    assert world.state() is S.TRIAL
+    permit.succeeded()
+
+
 def test_a_cancelled_task_gives_its_trial_back() -> None:
     """V5, in asyncio: guarded call or block, cancelled in the middle, the next one is the trial."""
     world = World().half_open()

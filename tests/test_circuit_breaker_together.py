@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from pool_lifecycle.breaker import BreakerState
+from pool_lifecycle import circuit_breaker
+from pool_lifecycle.breaker import BreakerEvent, BreakerState
+from pool_lifecycle.circuits import feed
 from pool_lifecycle.errors import CircuitOpen
 from pool_lifecycle.restart.circuit import Breaker
-from pool_lifecycle.snapshot import CircuitChanged
+from pool_lifecycle.snapshot import Circuit, CircuitChanged
 from tests.guarded import World, works
 
 S = BreakerState
@@ -134,6 +137,18 @@ def test_an_observer_that_fails_changes_nothing() -> None:
 
 
 # --- several at once -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table takes its time, so that threads which could come between do."""
+
+    def slowly(circuit: Circuit, event: BreakerEvent, **facts: Any) -> Circuit:
+        after = feed(circuit, event, **facts)
+        time.sleep(0.0001)
+        return after
+
+    monkeypatch.setattr(circuit_breaker, "feed", slowly)
 
 
 def crowd(work: Callable[[], Any]) -> list[Any]:
