@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -71,8 +72,7 @@ class Lock:
                     remedy="stop that one, or use another folder",
                 ) from None
             if cls._is_current(path, descriptor):
-                os.truncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                cls._sign(descriptor)
                 return cls(path, descriptor)
             os.close(descriptor)  # somebody removed the file between our opening and our locking it
 
@@ -88,6 +88,13 @@ class Lock:
         except OSError as error:
             what = f"lock file {str(path)!r} cannot be opened: {error.strerror}"
             raise StateDirError(what, remedy="name a folder that can be written") from error
+
+    @staticmethod
+    def _sign(descriptor: int) -> None:
+        """Say who has it. On a full disk nobody can be told, but the lock holds all the same."""
+        with contextlib.suppress(OSError):
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
     @staticmethod
     def _is_current(path: Path, descriptor: int) -> bool:

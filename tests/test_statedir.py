@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -37,6 +38,23 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateDirError, match=r"'.*/file/state' cannot be made: .*; name a folder"):
         StateDir(tmp_path / "file/state").make()
+
+
+def test_on_a_full_disk_the_lock_holds_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ENOSPC on writing the pid: nobody is told who holds it, but nobody else gets it."""
+    paths = StateDir(tmp_path)
+    paths.make()
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "pwrite", full)
+        lock = paths.lock()
+    with pytest.raises(StateDirError, match="in use by another manager"):
+        paths.lock()
+    lock.release()
+    paths.lock().release()
 
 
 def test_a_held_lock_keeps_others_out_and_says_who_holds_it(tmp_path: Path) -> None:
