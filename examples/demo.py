@@ -24,8 +24,8 @@ from rich.console import Console
 from engine_kit.command import make_llama_server
 from engine_kit.tiny_model import make_tiny_model
 from pool_lifecycle import EngineSpec, Lease, Pool, PoolManager, PoolSpec, PoolState
-from pool_lifecycle.explain import seconds
 from pool_lifecycle.records import Moved, Record
+from pool_lifecycle.wording import seconds
 
 SLOTS = 2
 OPEN_FOR = 2.0

@@ -56,8 +56,11 @@ class Subject(Protocol):
     def tell(self, event: Event) -> None:
         """Take a step."""
 
-    def see(self, observed: str) -> None:
-        """Note what was last seen of the work, for people and for the cause of a time-out."""
+    def see(self, observed: str, stage: Stage = Stage.HEALTH) -> None:
+        """Note what was last seen of the work, for people and for the cause of a time-out.
+
+        `stage` is how far an engine that starts has come.
+        """
 
 
 Runner = Callable[[Subject, int], Awaitable[Outcome]]
@@ -127,9 +130,11 @@ async def _until_ready(pool: Subject, epoch: int, instance: Instance, engine: En
     if impostor is not None:
         return Failed(epoch=epoch, cause=impostor)
     with during(Stage.WARM_UP):
-        await pool.launching.warm_up(engine, grew, pool.see)
+        await pool.launching.warm_up(engine, grew, partial(pool.see, stage=Stage.WARM_UP))
     heed()
-    await pool.launching.hand_off(instance, engine)
+    pool.see("writing the handoff document", stage=Stage.HANDOFF)
+    with during(Stage.HANDOFF):
+        await pool.launching.hand_off(instance, engine)
     return Healthy(epoch)
 
 

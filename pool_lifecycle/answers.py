@@ -23,8 +23,10 @@ from pool_lifecycle.errors import (
     Superseded,
 )
 from pool_lifecycle.events import Drain, Halt, Reload, Start, Stop, Strategy, Wish
+from pool_lifecycle.guards import reload_permit
 from pool_lifecycle.lifecycle import LIFECYCLE, Mark, PoolEvent, PoolState
 from pool_lifecycle.notes import CHANGING
+from pool_lifecycle.refusals import WATCHED, residue
 from pool_lifecycle.snapshot import Intent, Notify, Snapshot
 
 S, M = PoolState, Mark
@@ -47,8 +49,6 @@ NO_PERMIT = Cause(FailureClass.PREFLIGHT, Stage.PREFLIGHT, "a circuit is open, s
 
 
 def _start_failed(snapshot: Snapshot, _notice: Notify) -> Answer:
-    if snapshot.intent is not Intent.RUN:
-        return _superseded("start", by="a stop", snapshot=snapshot)
     cause = snapshot.cause or NO_PERMIT
     return Answer(
         StartFailed(cause, pool_id=snapshot.pool_id, state=snapshot.state, remedy=_next_try(snapshot, cause))
@@ -70,24 +70,31 @@ def _superseded(what: str, *, by: str, snapshot: Snapshot) -> Answer:
 
 
 def _stuck(snapshot: Snapshot, _notice: Notify) -> Answer:
-    left = ", ".join(
-        f"generation {one.generation} (pid {one.handle.pid if one.handle else 'unknown'})"
-        for one in snapshot.engines
-    )
     return Answer(
         EngineStuck(
-            f"{left or 'the engine'} could not be ended",
+            f"{residue(snapshot)} could not be ended",
             pool_id=snapshot.pool_id,
             state=snapshot.state,
-            remedy="it is watched; the pool goes on by itself once it is gone",
+            remedy=WATCHED,
         )
     )
 
 
-def _start(snapshot: Snapshot, notice: Notify) -> Answer | None:
-    if LIFECYCLE.states[snapshot.state].serving:
-        return DONE
-    return _judged(_START, snapshot, notice)
+class _Starting:
+    """Judges one start. It remembers who overtook it, as the row that ends it is often a later one."""
+
+    __slots__ = ("_overtaken_by",)
+
+    def __init__(self) -> None:
+        self._overtaken_by = "a stop"
+
+    def __call__(self, snapshot: Snapshot, notice: Notify) -> Answer | None:
+        self._overtaken_by = _OVERTAKES.get(notice.event, self._overtaken_by)
+        if LIFECYCLE.states[snapshot.state].serving:
+            return DONE
+        if snapshot.state in _START_FAILED and snapshot.intent is not Intent.RUN:
+            return _superseded("start", by=self._overtaken_by, snapshot=snapshot)
+        return _judged(_START, snapshot, notice)
 
 
 def _judged(table: dict[PoolState, Any], snapshot: Snapshot, notice: Notify) -> Answer | None:
@@ -95,12 +102,8 @@ def _judged(table: dict[PoolState, Any], snapshot: Snapshot, notice: Notify) -> 
     return answer(snapshot, notice) if callable(answer) else answer
 
 
-_START: dict[PoolState, Any] = {
-    S.BACKING_OFF: _start_failed,
-    S.FAILED: _start_failed,
-    S.STOPPED: _start_failed,
-    S.STUCK: _stuck,
-}
+_START_FAILED = (S.BACKING_OFF, S.FAILED, S.STOPPED)
+_START: dict[PoolState, Any] = {**dict.fromkeys(_START_FAILED, _start_failed), S.STUCK: _stuck}
 
 
 def _ending(what: str) -> dict[PoolState, Any]:
@@ -135,8 +138,9 @@ def _asked_to_reload(wish: Reload, snapshot: Snapshot, notice: Notify) -> Answer
         case M.UNCHANGED | M.CONFIGURED:
             return DONE
         case M.REFUSED:
-            surge = wish.strategy is Strategy.SURGE
-            return _refused(snapshot, notice.why, _NO_SURGE if surge else "reset the circuit first")
+            if wish.strategy is Strategy.SURGE and reload_permit(snapshot):
+                return _refused(snapshot, *_NO_SURGE)
+            return _refused(snapshot, "a circuit is not closed", "reset the circuit first")
         case M.BUSY if snapshot.plan is not None and snapshot.plan.target != wish.target:
             why = f"{notice.why}, and one to {snapshot.plan.target.model!r} is under way"
             return _refused(snapshot, why, "wait for it, or call it off with resume")
@@ -144,7 +148,10 @@ def _asked_to_reload(wish: Reload, snapshot: Snapshot, notice: Notify) -> Answer
             return None
 
 
-_NO_SURGE = "use strategy stage_first, which needs no room for two engines"
+_NO_SURGE = (
+    "a surge is not offered yet, as nobody can say whether two engines fit",
+    "use strategy stage_first, which needs no room for two",
+)
 
 _OVERTAKES: dict[PoolEvent, str] = {
     PoolEvent.DRAIN: "a drain",
@@ -152,7 +159,7 @@ _OVERTAKES: dict[PoolEvent, str] = {
     PoolEvent.HALT: "the end of the manager",
     PoolEvent.RESUME: "a resume",
 }
-"""The wishes that end a change of model."""
+"""The wishes that end a start or a change of model."""
 
 
 def _refused(snapshot: Snapshot, why: str, remedy: str) -> Answer:
@@ -180,7 +187,7 @@ def judge_of(wish: Wish) -> Judge | None:
     """Who says when the wish is over; None where it is as soon as its row was taken."""
     match wish:
         case Start():
-            return _start
+            return _Starting()
         case Stop() | Halt():
             return partial(_judged, _STOP)
         case Drain():

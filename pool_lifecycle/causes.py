@@ -45,6 +45,7 @@ class Stage(enum.StrEnum):
     LAUNCH = "launch"
     HEALTH = "health check"
     WARM_UP = "warm-up"
+    HANDOFF = "handoff"
     RUN = "run"
     DRAIN = "drain"
     STOP = "stop"

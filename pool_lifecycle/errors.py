@@ -238,7 +238,7 @@ class StateDirError(PoolLifecycleError):
 
 
 class ManagerClosed(PoolLifecycleError):
-    """The manager has been closed, so nothing can be asked of it or its pools."""
+    """The manager has been closed, or the pool removed from it: nothing can be asked of them any more."""
 
 
 class DriverError(PoolLifecycleError):

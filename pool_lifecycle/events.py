@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from attrs import frozen
 
-from pool_lifecycle.causes import Cause, ExitStatus
+from pool_lifecycle.causes import Cause, ExitStatus, Stage
 from pool_lifecycle.interfaces import EngineHandle
 from pool_lifecycle.lifecycle import PoolEvent
 
@@ -213,10 +213,16 @@ class Unhealthy:
 
 @frozen
 class Overdue(Outcome):
-    """The state entered at `epoch` has lasted as long as it may; `observed` is what was last seen of it."""
+    """The state entered at `epoch` has lasted as long as it may.
+
+    `observed` is what was last seen of it, `stage` how far a starting engine had come by then, `log` where
+    the engine's log is.
+    """
 
     kind: ClassVar[PoolEvent] = PoolEvent.DEADLINE
     observed: str = ""
+    stage: Stage = Stage.HEALTH
+    log: str = ""
 
 
 @frozen

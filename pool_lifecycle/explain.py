@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.leases import LeaseBook
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
+from pool_lifecycle.refusals import WATCHED, new_model, residue
 from pool_lifecycle.snapshot import Intent, Snapshot
+from pool_lifecycle.wording import plural, seconds, sentence
 
 BLOCKERS_SHOWN = 3
 """How many lease holders are named before the rest is only counted."""
@@ -23,12 +25,15 @@ def explain(snapshot: Snapshot, book: LeaseBook, now: float, observed: str = "",
 def _sentences(snapshot: Snapshot, book: LeaseBook, now: float, observed: str, doubts: str) -> Iterator[str]:
     lasted = seconds(now - snapshot.since)
     yield f"Pool {snapshot.pool_id!r} has been {snapshot.state} for {lasted}: {_WHAT[snapshot.state]}."
+    if snapshot.plan is not None:
+        yield f"The new model is {new_model(snapshot)}."
     if observed:
         yield f"Last seen: {observed}."
     if doubts:
         yield f"{doubts}."
-    if snapshot.cause is not None:
-        yield f"Last failure: {snapshot.cause}."
+    cause = snapshot.cause or (snapshot.plan.cause if snapshot.plan is not None else None)
+    if cause is not None:
+        yield f"Last failure: {cause}."
     yield from _leases(snapshot, book, now)
     yield from _next(snapshot, now)
     helps = _HELPS.get(snapshot.state)
@@ -52,7 +57,7 @@ def _next(snapshot: Snapshot, now: float) -> Iterator[str]:
     if snapshot.not_before is not None:
         yield f"The next attempt is in {seconds(max(0.0, snapshot.not_before - now))}."
     elif snapshot.deadline is not None:
-        then = _DEADLINES[str(LIFECYCLE.states[snapshot.state].on_deadline)]
+        then = _DEADLINES.get(snapshot.state) or _DEADLINES[str(LIFECYCLE.states[snapshot.state].on_deadline)]
         yield f"If that is not over in {seconds(max(0.0, snapshot.deadline - now))}, {then}."
     for circuit in snapshot.circuits:
         if circuit.state is BreakerState.OPEN and circuit.until is not None:
@@ -89,7 +94,8 @@ _WHAT: dict[PoolState, str] = {
 
 _DEADLINES: dict[str, str] = {
     "failed": "it counts as failed",
-    "deadline": "the leases left are cut off, or, in a change of model, the old one goes on",
+    S.DRAINING: "the leases left are cut off",
+    S.RELOADING_DRAINING: "the change is called off and the old model goes on",
     "stuck": "it counts as stuck",
     "due": "the start is tried anyway",
 }
@@ -106,6 +112,10 @@ def _help_failed(snapshot: Snapshot, _now: float) -> str:
     return "Reset its circuit to start at once."
 
 
+def _help_stuck(snapshot: Snapshot, _now: float) -> str:
+    return f"{sentence(residue(snapshot))[:-1]} could not be ended: {WATCHED}."
+
+
 def _help_failure(snapshot: Snapshot, _now: float) -> str:
     return sentence(snapshot.cause.remedy) if snapshot.cause else ""
 
@@ -113,28 +123,6 @@ def _help_failure(snapshot: Snapshot, _now: float) -> str:
 _HELPS: dict[PoolState, Callable[[Snapshot, float], str]] = {
     S.STOPPED: _help_stopped,
     S.FAILED: _help_failed,
+    S.STUCK: _help_stuck,
     S.BACKING_OFF: _help_failure,
 }
-
-
-def sentence(text: str) -> str:
-    """With a capital letter and a full stop; nothing stays nothing."""
-    return f"{text[0].upper()}{text[1:].rstrip('.')}." if text else ""
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 lease`, `2 leases`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def seconds(value: float) -> str:
-    """A duration as people say it: `12 ms`, `3.4 s`, `2 min 5 s`, `3 h 20 min`."""
-    if value < 0.9995:
-        return f"{value * 1000:.0f} ms"
-    if value < 59.95:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

@@ -21,7 +21,7 @@ def _allows(circuit: Circuit, pool_id: str) -> bool:
     return circuit.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN) or circuit.holder == pool_id
 
 
-def _reload_permit(snapshot: Snapshot) -> bool:
+def reload_permit(snapshot: Snapshot) -> bool:
     """A reload may not use up a free permit: circuits are closed, or this pool's own trial."""
     return all(
         circuit.state is BreakerState.CLOSED or circuit.holder == snapshot.pool_id
@@ -36,7 +36,7 @@ def can_heal(snapshot: Snapshot) -> bool:
 
 def _refused(snapshot: Snapshot, event: Event) -> bool:
     assert isinstance(event, Reload)
-    return not _reload_permit(snapshot) or (event.strategy is Strategy.SURGE and not event.fits)
+    return not reload_permit(snapshot) or (event.strategy is Strategy.SURGE and not event.fits)
 
 
 def _asks_for(strategy: Strategy) -> Guard:

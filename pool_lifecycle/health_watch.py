@@ -122,6 +122,7 @@ class HealthWatch:
 
     def _give_up(self, engine: Instance) -> None:
         host, pool_id = self._launching.host, self._launching.spec.pool_id
-        cause, times = verdict.unhealthy(self._failed), tuple(one.at for one in self._failed)
+        cause = verdict.unhealthy(self._failed, log=host.paths.log(pool_id))
+        times = tuple(one.at for one in self._failed)
         host.observe(EngineUnhealthy(pool_id, host.loop.time(), engine.generation, cause, times))
         self._launching.tell(Unhealthy(engine.token, cause))

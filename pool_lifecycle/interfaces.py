@@ -279,7 +279,7 @@ class Pattern:
     """A piece of text in an engine's own log that tells why it failed.
 
     `text` is looked for literally in a line (linear time, whatever the line holds). `heals` False means
-    that trying again cannot help.
+    that trying again cannot help. A `{log}` in `remedy` is replaced by the path of that log.
     """
 
     text: str

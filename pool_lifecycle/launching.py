@@ -157,7 +157,8 @@ class Launching:
     def _verdict(self, launch: Launch, status: ExitStatus, stage: Stage) -> Cause:
         lines = logtail.last_lines(launch.request.log_path, since=launch.log_offset)
         lived = self.host.loop.time() - launch.at
-        return verdict.ending(status, stage=stage, lived=lived, lines=lines, patterns=self._profile.patterns)
+        known, log = self._profile.patterns, launch.request.log_path
+        return verdict.ending(status, stage=stage, lived=lived, lines=lines, patterns=known, log=log)
 
     # --- readiness -------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from attrs import frozen
 
 from pool_lifecycle.errors import LeaseRefused, PoolDraining, PoolNotReady
+from pool_lifecycle.wording import seconds, shown
 
 
 class LeaseState(enum.StrEnum):
@@ -27,14 +28,18 @@ RELEASED: Final = LeaseState.RELEASED
 
 @frozen
 class GateReason:
-    """Why no lease is granted: the pool's state, and whether that is a drain. It makes the errors."""
+    """Why no lease is granted: the pool's state, and whether that is a drain. It makes the errors.
+
+    `due` is when what `remedy` speaks of will happen, on the book's clock.
+    """
 
     state: str
     draining: bool = False
     what: str = ""
     remedy: str = ""
+    due: float | None = None
 
-    def error(self, pool_id: str) -> LeaseRefused:
+    def error(self, pool_id: str, now: float) -> LeaseRefused:
         """A fresh PoolDraining or PoolNotReady that says so."""
         if self.draining:
             what = self.what or "is draining and takes no new leases"
@@ -42,6 +47,8 @@ class GateReason:
             return PoolDraining(what, pool_id=pool_id, state=self.state, remedy=remedy)
         what = self.what or "does not grant leases"
         remedy = self.remedy or "start the pool and wait until it is ready"
+        if self.due is not None:
+            remedy += f" in {seconds(max(0.0, self.due - now))}"
         return PoolNotReady(what, pool_id=pool_id, state=self.state, remedy=remedy)
 
 
@@ -57,6 +64,7 @@ class Serving:
 class Blocker:
     """An active lease as seen by somebody who waits for its end. Times in seconds.
 
+    `holder` and `kind` are made printable and cut after 60 characters.
     `expires_in` is None for a lease without a time to live, and 0 for one that is about to be reclaimed.
     """
 
@@ -70,7 +78,9 @@ class Blocker:
     def of(cls, lease: Lease, now: float) -> Blocker:
         """The lease as it is at `now`."""
         expires_in = None if lease.expires_at is None else max(0.0, lease.expires_at - now)
-        return cls(lease.holder, lease.kind, max(0.0, now - lease.acquired_at), lease.token, expires_in)
+        return cls(
+            shown(lease.holder), shown(lease.kind), max(0.0, now - lease.acquired_at), lease.token, expires_in
+        )
 
 
 class LeaseHome(Protocol):
@@ -147,4 +157,4 @@ class Lease:
         self.release()
 
     def __repr__(self) -> str:
-        return f"<Lease {self.token} on {self.pool_id!r} held by {self.holder!r}: {self.state}>"
+        return f"<Lease {self.token} on {self.pool_id!r} held by {shown(self.holder)!r}: {self.state}>"

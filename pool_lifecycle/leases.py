@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from pool_lifecycle.checks import seconds, whole
@@ -40,6 +40,14 @@ class _Waiter:
 
     def wake(self) -> bool:
         return self.waker is not None and self.waker.wake()
+
+
+def _problems(waiter: _Waiter) -> Iterator[Problem]:
+    for name in ("holder", "kind"):
+        if not isinstance(value := getattr(waiter, name), str):
+            yield Problem(name, value, "must be a string")
+    if waiter.ttl is not None and (sentence := _check_ttl(waiter.ttl)):
+        yield Problem("ttl", waiter.ttl, sentence)
 
 
 class _Watch:
@@ -134,9 +142,10 @@ class LeaseBook:
     def acquire(self, holder: str, kind: str = "request", ttl: float | None = None) -> Lease:
         """A lease at once, for `holder`, ended after `ttl` seconds unless that is None.
 
-        Raises PoolNotReady or PoolDraining while the gate is closed, NoFreeSlot when every slot is taken.
+        Raises PoolNotReady or PoolDraining while the gate is closed, NoFreeSlot when every slot is taken,
+        ConfigError when `holder` or `kind` is no string or `ttl` no duration.
         """
-        if ttl is None:
+        if ttl is None and type(holder) is type(kind) is str:
             now = self._clock()
             with self._lock:
                 lease = self._grant(holder, kind, None, now) if len(self._active) < self._limit else None
@@ -188,8 +197,8 @@ class LeaseBook:
 
     def _ask(self, waiter: _Waiter) -> None:
         """Settle what `waiter` wants at once, or put it at the end of the queue if it has a waker."""
-        if waiter.ttl is not None and (sentence := _check_ttl(waiter.ttl)):
-            raise ConfigError([Problem("ttl", waiter.ttl, sentence)])
+        if problems := [*_problems(waiter)]:
+            raise ConfigError(problems)
         now = self._clock()
         with self._lock:
             _, calls = self._reclaim(now)
@@ -207,7 +216,7 @@ class LeaseBook:
         if isinstance(outcome, Lease):
             return outcome
         if outcome is not None:
-            raise outcome.error(self.pool_id)
+            raise outcome.error(self.pool_id, self._clock())
         what = f"all {self.slots} slots are taken" + (f", also after {waited:.3g} s" if waited else "")
         raise NoFreeSlot(what, slots=self.slots, waited=waited, pool_id=self.pool_id)
 

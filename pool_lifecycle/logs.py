@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from functools import singledispatch
 from typing import Any
 
-from pool_lifecycle.explain import plural, seconds
 from pool_lifecycle.records import (
     CircuitMoved,
     DrainBegan,
@@ -27,6 +26,7 @@ from pool_lifecycle.records import (
     Record,
     Trouble,
 )
+from pool_lifecycle.wording import plural, seconds, shown
 
 LOGGER = logging.getLogger("pool_lifecycle")
 """Where every record goes. Silent until the program configures logging, as libraries should be."""
@@ -151,8 +151,10 @@ def _(record: EngineUnhealthy) -> Entry:
 
 @entry.register
 def _(record: LeasesEnded) -> Entry:
-    message = f"{plural(len(record.holders), 'lease')} {record.how}: {', '.join(record.holders[:10])}"
-    return logging.WARNING, message, {"how": record.how, "holders": list(record.holders)}
+    message = (
+        f"{plural(len(record.holders), 'lease')} {record.how}: {', '.join(map(shown, record.holders[:10]))}"
+    )
+    return logging.WARNING, message, {"how": record.how, "holders": [*map(shown, record.holders)]}
 
 
 @entry.register

@@ -17,6 +17,7 @@ from attrs import evolve
 
 from pool_lifecycle.agenda import next_due
 from pool_lifecycle.answers import DONE, judge_of
+from pool_lifecycle.causes import Stage
 from pool_lifecycle.checks import Check, one_of, optional, seconds, text
 from pool_lifecycle.errors import ConfigError, EngineStuck, ManagerClosed, Problem
 from pool_lifecycle.events import (
@@ -39,10 +40,11 @@ from pool_lifecycle.events import (
 from pool_lifecycle.explain import explain
 from pool_lifecycle.host import Host
 from pool_lifecycle.launching import Launching, url_of
-from pool_lifecycle.lease import GateReason, Lease
+from pool_lifecycle.lease import Lease
 from pool_lifecycle.leases import LeaseBook
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
 from pool_lifecycle.records import DrainOutcome
+from pool_lifecycle.refusals import refusal
 from pool_lifecycle.snapshot import (
     Cancel,
     CloseGate,
@@ -79,6 +81,7 @@ class Pool:
         "_observed",
         "_snapshot",
         "_staff_",
+        "_stage",
         "_stepping",
         "_timer",
         "book",
@@ -95,7 +98,7 @@ class Pool:
         self._stepping = False
         self._leaving = False
         self._closed = False
-        self._observed = ""
+        self._observed, self._stage = "", Stage.HEALTH
         self._timer: asyncio.TimerHandle | None = None
         self._staff_: Staff | None = None
 
@@ -240,9 +243,9 @@ class Pool:
         while self._mailbox and not self._stepping:
             self._take(self._mailbox.popleft())
 
-    def see(self, observed: str) -> None:
-        """Note what was last seen of the work under way."""
-        self._observed = observed
+    def see(self, observed: str, stage: Stage = Stage.HEALTH) -> None:
+        """Note what was last seen of the work under way, and how far an engine that starts has come."""
+        self._observed, self._stage = observed, stage
 
     def _take(self, event: Event) -> None:
         self._stepping = True
@@ -301,14 +304,19 @@ class Pool:
             return
         event = due[1]
         if isinstance(event, Overdue):
-            event = evolve(event, chance=self.host.chance(), observed=self._observed)
+            event = self._overdue(event)
         self.tell(event)
+
+    def _overdue(self, event: Overdue) -> Overdue:
+        """The news that time is up, with all that makes a good cause of it."""
+        log = self.host.paths.log(self.pool_id)
+        chance, seen, stage = self.host.chance(), self._observed, self._stage
+        return evolve(event, chance=chance, observed=seen, stage=stage, log=log)
 
     # --- effects ---------------------------------------------------------------------------------------
 
     def _close_gate(self) -> None:
-        state = self._snapshot.state
-        self.book.close(GateReason(state, draining="draining" in state))
+        self.book.close(refusal(self._snapshot))
 
     def _open_gate(self, generation: int) -> None:
         server = self._snapshot.server
@@ -328,9 +336,9 @@ class Pool:
     def _notify(self, notice: Notify, before: Snapshot) -> None:
         after = self._snapshot
         if after.epoch != before.epoch:
-            self._observed = ""
-            if not LIFECYCLE.states[after.state].serving:
-                self._close_gate()  # again, as the reason is another one
+            self.see("")
+        if after is not before and not LIFECYCLE.states[after.state].serving:
+            self._close_gate()  # again, as the reason is another one
         self._staff.announcer.moved(notice, before, after)
         self._staff.waiters.answer(after, notice)
 
@@ -400,7 +408,10 @@ class Pool:
             await asyncio.wait(tasks, timeout=CANCEL_PATIENCE)
 
     def _gone(self) -> ManagerClosed:
-        return ManagerClosed("its manager has been closed", pool_id=self.pool_id, state=self.state)
+        if self._leaving:
+            return ManagerClosed("its manager has been closed", pool_id=self.pool_id, state=self.state)
+        what, remedy = "has been removed from its manager", "add it again, and use the pool that this returns"
+        return ManagerClosed(what, pool_id=self.pool_id, state=self.state, remedy=remedy)
 
 
 def _check(name: str, value: object, check: Check) -> None:

@@ -19,7 +19,9 @@ from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.coupling import FEEDS, RETURNS_PERMIT, TAKES_PERMIT, WAITS_FOR_PERMIT
 from pool_lifecycle.errors import IllegalEvent
 from pool_lifecycle.events import (
+    AllowOne,
     CircuitDue,
+    Drain,
     Event,
     Exited,
     Failed,
@@ -28,6 +30,11 @@ from pool_lifecycle.events import (
     Outcome,
     Overdue,
     RanStably,
+    Reload,
+    Reset,
+    Resume,
+    Start,
+    Stop,
     Unhealthy,
     Wish,
 )
@@ -50,10 +57,14 @@ from pool_lifecycle.snapshot import (
     evolved,
 )
 from pool_lifecycle.table import Row
+from pool_lifecycle.wording import seconds
 
 _MACHINE = TableMachine(LIFECYCLE, LIFECYCLE_GUARDS)
 _ACTIVITY = {state: Activity(one.activity) for state, one in LIFECYCLE.states.items() if one.activity}
 _FEEDS = {(feed.state, feed.event): feed for feed in FEEDS}
+
+_ASKED = frozenset(wish.kind for wish in (Start, Stop, Drain, Resume, Reload, Reset, AllowOne))
+"""What people can ask for."""
 
 Stepped = tuple[Snapshot, tuple[Effect, ...]]
 
@@ -70,7 +81,8 @@ def step(snapshot: Snapshot, event: Event, now: float) -> Stepped:
     if kind is None:
         return draft, _effects_of_facts(snapshot, draft)
     if (snapshot.state, kind) not in LIFECYCLE.rows:
-        raise IllegalEvent(snapshot.pool_id, snapshot.state, kind, LIFECYCLE.legal(snapshot.state))
+        possible = [one for one in LIFECYCLE.legal(snapshot.state) if one in _ASKED]
+        raise IllegalEvent(snapshot.pool_id, snapshot.state, kind, possible)
     draft = _fed(note(draft, kind, event, now), snapshot.state, kind, event, now)
     row = _MACHINE.take(snapshot.state, kind, draft, event)
     assert row is not None  # the last row of every (state, event) has no guard
@@ -186,16 +198,25 @@ def _ended_early(status: ExitStatus) -> Cause:
 
 def _late(snapshot: Snapshot, event: Overdue) -> Cause:
     """Why a state that lasted too long failed."""
-    lasted = f"{(snapshot.deadline or snapshot.since) - snapshot.since:g} s"
+    lasted = seconds((snapshot.deadline or snapshot.since) - snapshot.since)
     seen = f"; last seen: {event.observed}" if event.observed else ""
     if LIFECYCLE.states[snapshot.state].limit == Limit.STAGING:
         return Cause(FailureClass.STAGING, Stage.STAGING, f"the model was not in place within {lasted}{seen}")
+    log = f"look at the engine's log, {event.log}" if event.log else "look at the engine's log"
     return Cause(
         FailureClass.START_TIMEOUT,
-        Stage.HEALTH,
-        f"no healthy answer within {lasted}{seen}",
-        remedy="look at the engine's log; if it only loads slowly, give it a larger limits.start",
+        event.stage,
+        f"{_MISSED[event.stage]} within {lasted}{seen}",
+        remedy=f"{log}; if it is only slow, give it a larger limits.start",
     )
+
+
+_MISSED = {
+    Stage.HEALTH: "no healthy answer",
+    Stage.WARM_UP: "healthy, but no successful warm-up",
+    Stage.HANDOFF: "healthy, but not handed off",
+}
+"""What an engine that starts has not come to in time, by how far it came."""
 
 
 # --- circuits -------------------------------------------------------------------------------------------

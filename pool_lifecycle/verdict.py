@@ -16,9 +16,18 @@ from pool_lifecycle.interfaces import Pattern
 
 
 def ending(
-    status: ExitStatus, *, stage: Stage, lived: float, lines: tuple[str, ...], patterns: tuple[Pattern, ...]
+    status: ExitStatus,
+    *,
+    stage: Stage,
+    lived: float,
+    lines: tuple[str, ...],
+    patterns: tuple[Pattern, ...],
+    log: str,
 ) -> Cause:
-    """The cause of an ending nobody asked for, `lived` seconds after the launch, in the given stage."""
+    """The cause of an ending nobody asked for, `lived` seconds after the launch, in the given stage.
+
+    `log` is where the engine's log is, for whoever has to read on.
+    """
     said = f"; its last line: {lines[-1]!r}" if lines else ""
     cause = Cause(
         _kind(status),
@@ -26,7 +35,7 @@ def ending(
         f"the engine ended after {lived:.2f} s ({status}){said}",
         exit=status,
         evidence=(str(status), *lines[-1:]),
-        remedy="look at the engine's log",
+        remedy=f"look at the engine's log, {log}",
     )
     known = recognise(lines, patterns)
     if known is None:
@@ -36,7 +45,7 @@ def ending(
         cause,
         kind=pattern.kind,
         heals=pattern.heals,
-        remedy=pattern.remedy or cause.remedy,
+        remedy=pattern.remedy.replace("{log}", log) or cause.remedy,
         message=f"the engine ended after {lived:.2f} s ({status}); it said: {line!r}",
         evidence=(str(status), line),
     )
@@ -50,7 +59,7 @@ class FailedCheck:
     detail: str
 
 
-def unhealthy(checks: tuple[FailedCheck, ...]) -> Cause:
+def unhealthy(checks: tuple[FailedCheck, ...], *, log: str) -> Cause:
     """The cause when as many health checks in a row failed as make a crash of a living engine."""
     times = [datetime.fromtimestamp(one.at, UTC) for one in checks]
     clock = ", ".join(f"{time:%H:%M:%S}" for time in times)
@@ -59,7 +68,7 @@ def unhealthy(checks: tuple[FailedCheck, ...]) -> Cause:
         FailureClass.HEALTH,
         Stage.RUN,
         f"{what} (at {clock} UTC): {checks[-1].detail}",
-        remedy="look at the engine's log; if it was only busy, give it a larger health.timeout",
+        remedy=f"look at the engine's log, {log}; if it was only busy, give it a larger health.timeout",
         evidence=tuple(
             f"{time.isoformat(timespec='seconds')}: {one.detail}"
             for time, one in zip(times, checks, strict=True)

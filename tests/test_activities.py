@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from pool_lifecycle import activities
 from pool_lifecycle.activities import RUNNERS, STAGE_OF, during, failure
 from pool_lifecycle.causes import Cause, FailureClass, Stage
-from pool_lifecycle.errors import DriverError, StateDirError
-from pool_lifecycle.interfaces import StageProgress
+from pool_lifecycle.errors import DriverError, StartFailed, StateDirError
+from pool_lifecycle.interfaces import Health, StageProgress
 from pool_lifecycle.lifecycle import LIFECYCLE, Activity, PoolEvent
 from pool_lifecycle.records import Moved
+from pool_lifecycle.spec import HealthSpec
 from pool_lifecycle.testing.memory import EngineScript, StageScript
+from tests.twisted import Call, twisted
 from tests.worlds import NEVER_READY, World, a_world, virtually
 
 
@@ -71,6 +74,35 @@ async def test_what_is_being_done_can_be_seen() -> None:
         assert world.pool.status().observed == ""
         await world.began(world.pool.stop())
         assert world.pool.status().observed == "ending generation 1"
+
+
+@virtually
+async def test_a_warm_up_that_never_succeeds_fails_as_one() -> None:
+    """B-PRELOAD-030: at the deadline, too, and with the path that was asked for."""
+
+    async def cold(verb: str, call: Call) -> Any:
+        health = await call()
+        if verb == "check" and world.pool.observed.startswith(("warming up", "/warm")):
+            return Health(ok=False, detail="status 500")
+        return health
+
+    health = HealthSpec(probe="memory", warm_up="/warm")
+    async with a_world(twist=twisted(cold), health=health) as world:
+        with pytest.raises(StartFailed) as caught:
+            await world.pool.start()
+        assert str(caught.value.cause).startswith("warm-up failed: healthy, but no successful warm-up within")
+        assert caught.value.cause.message.endswith("last seen: /warm: status 500")
+        assert str(world.folder / "logs/chat.log") in caught.value.remedy
+
+
+@virtually
+async def test_a_handoff_that_cannot_be_written_fails_as_one() -> None:
+    """B-PRELOAD-030: the stage that failed opens the message; the engine was healthy."""
+    async with a_world() as world:
+        (world.folder / "engines").rmdir()
+        with pytest.raises(StartFailed, match=r"handoff failed: the handoff file .*chat\.json cannot be"):
+            await world.pool.start()
+        (world.folder / "engines").mkdir()
 
 
 # --- failures as causes ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from attrs import evolve
 from pool_lifecycle.answers import DONE, NO_PERMIT, Answer, judge_of
 from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.causes import Cause, FailureClass, Stage
-from pool_lifecycle.errors import PoolLifecycleError, ReloadFailed, ReloadRefused, StartFailed
+from pool_lifecycle.errors import PoolLifecycleError, ReloadFailed, ReloadRefused, StartFailed, Superseded
 from pool_lifecycle.events import (
     AllowOne,
     Drain,
@@ -73,6 +73,30 @@ def test_a_start_is_answered_as_soon_as_it_serves() -> None:
             assert judged(Start(), state=state.name, intent=Intent.RUN) == DONE
 
 
+@pytest.mark.parametrize(
+    ("wish", "state", "intent", "by"),
+    [
+        (E.STOP, S.STOPPING, Intent.STOPPED, "a stop"),
+        (E.DRAIN, S.STOPPING, Intent.STOPPED, "a drain"),
+        (E.HALT, S.STOPPING, Intent.RUN_WHEN_LOADED, "the end of the manager"),
+    ],
+)
+def test_a_start_says_what_overtook_it(wish: PoolEvent, state: PoolState, intent: Intent, by: str) -> None:
+    """Known from an earlier row than the one that ends it; a start under way before is not confused."""
+    judge, other = judge_of(Start()), judge_of(Start())
+    assert judge is not None
+    assert other is not None
+    assert judge(evolve(POOL, state=state, intent=intent), Notify(wish, S.STARTING, state, "why")) is None
+    stopped = evolve(POOL, state=S.STOPPED, intent=intent)
+    answer, unaware = judge(stopped, NEWS), other(stopped, NEWS)
+    assert answer is not None
+    assert isinstance(answer.error, Superseded)
+    assert answer.error.by == by
+    assert unaware is not None
+    assert isinstance(unaware.error, Superseded)
+    assert unaware.error.by == "a stop"
+
+
 def test_a_failed_start_says_when_it_goes_on() -> None:
     """With the remedy, if there is one, and without a dangling semicolon, if there is none."""
     facts: dict[str, Any] = {"state": S.BACKING_OFF, "intent": Intent.RUN, "not_before": 12.5, "since": 10.0}
@@ -123,6 +147,19 @@ def test_a_refused_reload_says_what_would_help(strategy: Strategy, remedy: str) 
     error = told(Reload(Target(NEW), strategy), refused, state=S.READY, intent=Intent.RUN)
     assert isinstance(error, ReloadRefused)
     assert error.remedy.startswith(remedy)
+    assert ("surge" in error.what, "circuit" in error.what) == (
+        strategy is Strategy.SURGE,
+        "circuit" in remedy,
+    )
+
+
+def test_a_surge_against_an_open_circuit_is_refused_for_the_circuit() -> None:
+    """One reason: the one that another strategy would meet as well."""
+    refused = Notify(E.RELOAD, S.READY, S.READY, "no start would be allowed", Mark.REFUSED)
+    opened = (Circuit("general", BreakerState.OPEN, until=310.0),)
+    wish = Reload(Target(NEW), Strategy.SURGE)
+    error = told(wish, refused, state=S.READY, intent=Intent.RUN, circuits=opened)
+    assert str(error).endswith("reload refused: a circuit is not closed; reset the circuit first")
 
 
 def test_a_reload_that_ended_for_no_known_cause_says_the_row() -> None:

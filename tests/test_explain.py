@@ -5,51 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from pool_lifecycle.errors import StartFailed
-from pool_lifecycle.explain import plural, seconds, sentence
 from pool_lifecycle.lifecycle import PoolState
 from tests.reaching import a_pool_in
 from tests.worlds import BROKEN, a_world, virtually
-
-
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [
-        (0, "0 ms"),
-        (0.0123, "12 ms"),
-        (0.9994, "999 ms"),
-        (0.9996, "1.0 s"),
-        (3.44, "3.4 s"),
-        (59.96, "1 min"),
-        (125, "2 min 5 s"),
-        (120, "2 min"),
-        (3599.7, "1 h"),
-        (12000, "3 h 20 min"),
-    ],
-)
-def test_durations_are_said_as_people_do(value: float, said: str) -> None:
-    """Rounded to what matters, never `60.0 s` or `1000 ms`."""
-    assert seconds(value) == said
-
-
-@given(st.floats(0, 7 * 86400))
-def test_no_part_of_a_duration_overflows(value: float) -> None:
-    """Less than 1000 ms, 60 s, 60 min."""
-    for part, limit in (("ms", 1000), ("s", 60), ("min", 60)):
-        for number, unit in zip(seconds(value).split()[::2], seconds(value).split()[1::2], strict=True):
-            assert unit != part or float(number) < limit
-
-
-def test_words() -> None:
-    """One lease, two leases; a sentence begins and ends like one."""
-    assert (plural(1, "lease"), plural(2, "lease"), plural(0, "slot")) == ("1 lease", "2 leases", "0 slots")
-    assert sentence("look at the log") == "Look at the log."
-    assert sentence("Done.") == "Done."
-    assert sentence("") == ""
 
 
 @virtually
@@ -65,8 +24,7 @@ async def test_a_drain_names_its_blockers() -> None:
         assert world.pool.explain() == (
             "Pool 'chat' has been draining for 1.0 s: no new leases; those in flight may finish. "
             "It waits for 5 leases: req-0 (6.0 s), req-1 (5.0 s), req-2 (4.0 s) and 2 more. "
-            "If that is not over in 19.0 s, the leases left are cut off, or, in a change of model, "
-            "the old one goes on."
+            "If that is not over in 19.0 s, the leases left are cut off."
         )
 
 
@@ -94,5 +52,20 @@ async def test_what_happens_otherwise_is_said() -> None:
         assert "If that is not over in 10.0 s, it counts as failed." in world.pool.explain()
     async with a_pool_in(PoolState.STUCK) as world:
         assert "It is to stop." in world.pool.explain()
+        assert world.pool.explain().endswith(
+            f"Generation 1 (pid {world.engine.handle.pid}) could not be ended: "
+            "it is watched; the pool goes on by itself once it is gone."
+        )
     async with a_pool_in(PoolState.READY) as world:
         assert world.pool.explain().endswith("the engine serves. 0 of 2 slots taken.")
+
+
+@virtually
+async def test_a_change_of_model_names_the_new_one() -> None:
+    """In every state of it; while it drains, what its deadline means is another thing than in a drain."""
+    async with a_pool_in(PoolState.RELOADING_DRAINING) as world:
+        assert "The new model is 'file:/new.gguf'." in world.pool.explain()
+        assert world.pool.explain().endswith("the change is called off and the old model goes on.")
+    async with a_pool_in(PoolState.RELOADING_RESTORING) as world:
+        assert "Last failure: health check failed: no healthy answer" not in world.pool.explain()
+        assert "Last failure: launch failed: it does not start." in world.pool.explain()

@@ -79,24 +79,31 @@ def test_leaving_the_async_with_block_releases_also_when_it_is_cancelled() -> No
 def test_a_drain_refuses_in_words_that_say_so() -> None:
     """B-DRAIN-002: pool, state and what would help; a new error each time, as errors keep a traceback."""
     reason = GateReason("draining", draining=True)
-    error = reason.error("chat")
+    error = reason.error("chat", 0.0)
     assert isinstance(error, PoolDraining)
     assert (error.pool_id, error.state) == ("chat", "draining")
     assert "draining" in error.what
     assert error.remedy
-    assert reason.error("chat") is not error
+    assert reason.error("chat", 0.0) is not error
 
 
 def test_a_pool_that_does_not_serve_refuses_in_its_own_words() -> None:
     """What the pool knows better than the default is said instead."""
-    plain = GateReason("starting").error("chat")
+    plain = GateReason("starting").error("chat", 0.0)
     assert isinstance(plain, PoolNotReady)
     assert plain.state == "starting"
     assert plain.remedy
-    told = GateReason("failed", what="has failed: no such binary", remedy="install it").error("chat")
+    told = GateReason("failed", what="has failed: no such binary", remedy="install it").error("chat", 0.0)
     assert (told.what, told.remedy) == ("has failed: no such binary", "install it")
-    drained = GateReason("draining", draining=True, what="leaves", remedy="wait").error("chat")
+    drained = GateReason("draining", draining=True, what="leaves", remedy="wait").error("chat", 0.0)
     assert (drained.what, drained.remedy) == ("leaves", "wait")
+
+
+def test_what_will_happen_by_itself_is_told_with_its_time() -> None:
+    """As of when somebody asks, not of when the gate was closed."""
+    reason = GateReason("backing_off", what="it broke", remedy="it starts again by itself", due=110.0)
+    assert reason.error("chat", 106.8).remedy == "it starts again by itself in 3.2 s"
+    assert reason.error("chat", 120.0).remedy == "it starts again by itself in 0 ms"
 
 
 @pytest.mark.parametrize(("ttl", "expires_in"), [(None, None), (15.0, 5.0), (5.0, 0.0)])
@@ -104,3 +111,11 @@ def test_a_blocker_says_who_how_old_and_how_long_still(ttl: float | None, expire
     """B-REG-x2: a drain lists holder and age; a time that is over counts as 0."""
     blocker = Blocker.of(a_lease(Home(), ttl), 110.0)
     assert blocker == Blocker("req-1", "request", 10.0, 17, expires_in)
+
+
+def test_a_blocker_can_be_shown() -> None:
+    """A holder chooses its own name, but not what a screen does with it."""
+    lease = Lease(Home(), Serving(1, "http://h"), "a\x1b[2J", "k" * 100, 1, 0.0, None)
+    blocker = Blocker.of(lease, 1.0)
+    assert (blocker.holder, blocker.kind) == ("a\\x1b[2J", "k" * 57 + "...")
+    assert "\x1b" not in repr(lease)

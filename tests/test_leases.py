@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -95,6 +96,32 @@ def test_a_wrong_number_of_slots_is_refused(slots: object) -> None:
     """A book that could never grant anything is a typing error."""
     with pytest.raises(ConfigError, match="slots"):
         LeaseBook("chat", slots, Clock())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [None, 7, b"req-17", ["a"]])
+@pytest.mark.parametrize("name", ["holder", "kind"])
+def test_a_holder_and_a_kind_are_strings(name: str, wrong: Any) -> None:
+    """Of all three ways to ask; nothing is granted, also where a slot is free."""
+    book = a_book()
+    names: dict[str, Any] = {"holder": "a", "kind": "request"} | {name: wrong}
+    with pytest.raises(ConfigError, match=f"{name} = .*: must be a string"):
+        book.acquire(**names)
+    with pytest.raises(ConfigError, match=name):
+        book.acquire_blocking(**names, timeout=0)
+    with pytest.raises(ConfigError, match=name):
+        asyncio.run(book.acquire_within(**names, timeout=0))
+    assert book.count == 0
+
+
+def test_any_string_names_a_holder() -> None:
+    """Also an odd one, or one of a kind of string; all that is wrong is told at once."""
+    names = ("", "a\nb", "x" * 10_000, LeaseState.ACTIVE)
+    book = a_book(len(names))
+    assert [book.acquire(name).holder for name in names] == list(names)
+    wrong: Any = None
+    with pytest.raises(ConfigError) as caught:
+        book.acquire(wrong, wrong, ttl=-1)
+    assert [one.key for one in caught.value.problems] == ["holder", "kind", "ttl"]
 
 
 @pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), 1e9, "5"])

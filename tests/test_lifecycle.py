@@ -171,9 +171,12 @@ READ_FROM_FACTS = {E.STUCK, E.DEADLINE, E.CRASHED, E.FINISHED, E.STABLE, E.PERMI
 ILLEGAL = [pair for pair in PAIRS if pair not in WAYS and pair[1] not in READ_FROM_FACTS]
 
 
+WISHES = ("start", "stop", "drain", "resume", "reload", "reset", "allow_one")
+
+
 @pytest.mark.parametrize(("state", "kind"), ILLEGAL)
 def test_illegal_events_change_nothing(state: PoolState, kind: PoolEvent) -> None:
-    """An event without a row raises, naming pool, state, event and what would be possible."""
+    """An event without a row raises, naming pool, state, event and what people could ask for instead."""
     pool = pool_in(state)
     untouched = evolve(pool)
     with pytest.raises(IllegalEvent) as raised:
@@ -184,7 +187,7 @@ def test_illegal_events_change_nothing(state: PoolState, kind: PoolEvent) -> Non
         "chat",
         state,
         kind,
-        LIFECYCLE.legal(state),
+        tuple(one for one in LIFECYCLE.legal(state) if one in WISHES),
     )
     assert str(error).startswith(
         f"pool 'chat' ({state}): event '{kind}' is not possible here, nothing changed"

@@ -179,3 +179,10 @@ async def test_a_life_can_be_read_in_the_log(caplog: pytest.LogCaptureFixture) -
     assert lines[0] == "chat: stopped -> staging after 0 ms: wanted, and every circuit allows a start"
     assert lines[-1] == "chat: stopping -> stopped after 0 ms: tree empty, port free"
     assert not any("hunter2" in line for line in lines)
+
+
+def test_a_holder_cannot_forge_a_line() -> None:
+    """Names come from outside: they are made printable and cut."""
+    _, message, fields = entry(LeasesEnded("p", 1, "expired", ("a\nchat: ready", "x" * 10_000)))
+    assert message == "2 leases expired: a\\nchat: ready, " + "x" * 57 + "..."
+    assert fields["holders"] == ["a\\nchat: ready", "x" * 57 + "..."]

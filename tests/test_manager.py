@@ -100,7 +100,7 @@ async def test_only_a_stopped_pool_can_be_removed() -> None:
         assert "b" not in world.manager
         assert "b" not in store.snapshots
         assert world.manager.registry.get("b") is None
-        with pytest.raises(ManagerClosed):
+        with pytest.raises(ManagerClosed, match="has been removed from its manager; add it again"):
             await other.start()
         await world.manager.add(a_spec("b"))
 

@@ -36,7 +36,7 @@ async def test_a_pool_that_does_not_serve_refuses_and_names_its_state() -> None:
         with pytest.raises(PoolNotReady, match=r"\(stopped\)"):
             world.pool.acquire("me")
         await world.began(world.pool.start())
-        with pytest.raises(PoolNotReady, match=r"\(starting\).*start the pool and wait until it is ready"):
+        with pytest.raises(PoolNotReady, match=r"\(starting\): is starting: .*; wait until it is ready"):
             world.pool.acquire("me")
 
 

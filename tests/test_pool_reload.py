@@ -350,7 +350,7 @@ async def test_a_new_engine_that_never_answers_is_a_failed_change() -> None:
     async with a_world(WORKS, NEVER_READY, evolve(WORKS, ready_after=1.0), limits=limits) as world:
         await world.ready()
         began = world.now
-        with pytest.raises(ReloadFailed, match="no healthy answer within 9 s"):
+        with pytest.raises(ReloadFailed, match=r"no healthy answer within 9\.0 s"):
             await world.pool.reload(NEW)
         assert world.now - began == pytest.approx(10.0, abs=0.1)
 

@@ -354,20 +354,34 @@ def test_a_state_that_may_last_has_no_deadline(state: PoolState) -> None:
 
 def test_a_start_that_takes_too_long_says_what_was_seen() -> None:
     """B-ERROR-020, B-PRELOAD-030: the time-out, the last thing seen, and what would help."""
-    done = after(pool_in(S.STARTING), Overdue(EPOCH, observed="503 loading model"))
+    overdue = Overdue(EPOCH, observed="503 loading model", log="/state/chat.log")
+    done = after(pool_in(S.STARTING), overdue)
     assert done.cause == Cause(
         FailureClass.START_TIMEOUT,
         Stage.HEALTH,
-        "no healthy answer within 100 s; last seen: 503 loading model",
-        remedy="look at the engine's log; if it only loads slowly, give it a larger limits.start",
+        "no healthy answer within 1 min 40 s; last seen: 503 loading model",
+        remedy="look at the engine's log, /state/chat.log; if it is only slow, give it a larger limits.start",
     )
     assert str(done.cause).startswith("health check failed: ")
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        (Stage.WARM_UP, "warm-up failed: healthy, but no successful warm-up within 1 min 40 s"),
+        (Stage.HANDOFF, "handoff failed: healthy, but not handed off within 1 min 40 s"),
+    ],
+)
+def test_a_start_that_takes_too_long_says_how_far_it_came(stage: Stage, said: str) -> None:
+    """B-PRELOAD-030: an engine that was healthy does not fail its health check."""
+    done = after(pool_in(S.STARTING), Overdue(EPOCH, stage=stage))
+    assert str(done.cause) == said
 
 
 def test_a_staging_that_takes_too_long_says_so() -> None:
     """The stage that failed opens the message."""
     done = after(pool_in(S.STAGING), Overdue(EPOCH))
-    assert str(done.cause) == "staging failed: the model was not in place within 100 s"
+    assert str(done.cause) == "staging failed: the model was not in place within 1 min 40 s"
 
 
 @pytest.mark.parametrize("state", [S.STARTING, S.RECOVERING, S.STOPPED])

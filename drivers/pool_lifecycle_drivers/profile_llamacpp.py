@@ -43,7 +43,7 @@ OWN_PATTERNS = (
         remedy="the engine could not open the model: look at the path and at its permissions",
     ),
     # Last, and it heals: the same words follow a want of memory, which may pass.
-    Pattern("failed to load model", FailureClass.BAD_CONFIG, remedy="read the lines before it in the log"),
+    Pattern("failed to load model", FailureClass.BAD_CONFIG, remedy="read the lines before it in {log}"),
 )
 """The server's own words, in version b10434; those about memory come before those they lead to."""
 

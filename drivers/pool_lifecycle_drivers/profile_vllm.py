@@ -44,11 +44,11 @@ OWN_PATTERNS = (
         heals=False,
         remedy=BAD_MODEL,
     ),
-    Pattern("EngineDeadError", FailureClass.EXIT, remedy="read the engine core's lines before it in the log"),
+    Pattern("EngineDeadError", FailureClass.EXIT, remedy="read the engine core's lines before it in {log}"),
     Pattern(
         "Engine core initialization failed",
         FailureClass.EXIT,
-        remedy="read the engine core's lines before it in the log",
+        remedy="read the engine core's lines before it in {log}",
     ),
 )
 """The server's own words. The last two only say that the core is dead: why stands in earlier lines."""

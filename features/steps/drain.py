@@ -7,7 +7,7 @@ import logging
 from features.vocabulary import given, then, when
 from features.world import World
 from pool_lifecycle import DrainEnd, DrainOutcome
-from pool_lifecycle.explain import seconds
+from pool_lifecycle.wording import seconds
 
 ENDS = {
     "as drained": DrainEnd.DRAINED,

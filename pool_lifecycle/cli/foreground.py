@@ -13,12 +13,12 @@ from attrs import define, field
 
 from pool_lifecycle.cli.exits import BY_SIGNAL, Exit
 from pool_lifecycle.errors import EngineStuck, PoolLifecycleError
-from pool_lifecycle.explain import seconds
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.logs import LOGGER
 from pool_lifecycle.manager import PoolManager
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.spec import PoolSpec
+from pool_lifecycle.wording import seconds
 
 
 def over(pool: Pool) -> bool:

@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pool_lifecycle.cli.words import NARROW, printable
-from pool_lifecycle.explain import plural, seconds
 from pool_lifecycle.lease import Blocker
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.status import PoolStatus
+from pool_lifecycle.wording import plural, seconds
 
 S = PoolState
 

@@ -18,8 +18,8 @@ from rich.text import Text
 
 from pool_lifecycle.config import Config
 from pool_lifecycle.errors import Problem
-from pool_lifecycle.explain import plural
 from pool_lifecycle.spec import PoolSpec
+from pool_lifecycle.wording import plural
 
 
 class _Console(Console):

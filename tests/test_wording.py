@@ -1,0 +1,69 @@
+"""Numbers, names and sentences as they are put before people."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pool_lifecycle.wording import SHOWN, plural, seconds, sentence, shown
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0, "0 ms"),
+        (0.0123, "12 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1.0 s"),
+        (3.44, "3.4 s"),
+        (59.96, "1 min"),
+        (125, "2 min 5 s"),
+        (120, "2 min"),
+        (3599.7, "1 h"),
+        (12000, "3 h 20 min"),
+    ],
+)
+def test_durations_are_said_as_people_do(value: float, said: str) -> None:
+    """Rounded to what matters, never `60.0 s` or `1000 ms`."""
+    assert seconds(value) == said
+
+
+@given(st.floats(0, 7 * 86400))
+def test_no_part_of_a_duration_overflows(value: float) -> None:
+    """Less than 1000 ms, 60 s, 60 min."""
+    for part, limit in (("ms", 1000), ("s", 60), ("min", 60)):
+        for number, unit in zip(seconds(value).split()[::2], seconds(value).split()[1::2], strict=True):
+            assert unit != part or float(number) < limit
+
+
+def test_words() -> None:
+    """One lease, two leases; a sentence begins and ends like one."""
+    assert (plural(1, "lease"), plural(2, "lease"), plural(0, "slot")) == ("1 lease", "2 leases", "0 slots")
+    assert sentence("look at the log") == "Look at the log."
+    assert sentence("Done.") == "Done."
+    assert sentence("") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("req-17", "req-17"),
+        ("größe 7", "größe 7"),
+        ("a\nb", "a\\nb"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("\ud800", "\\ud800"),
+        ("x" * 60, "x" * 60),
+        ("x" * 10_000, "x" * 57 + "..."),
+    ],
+)
+def test_a_name_fits_into_one_line(name: str, said: str) -> None:
+    """Whatever a holder calls itself, it forges no line of a log and moves no cursor."""
+    assert shown(name) == said
+
+
+@given(st.text(st.characters(codec=None)))
+def test_every_name_can_be_shown(name: str) -> None:
+    """Printable, encodable, and short: an escape is at most ten characters."""
+    assert shown(name).isprintable()
+    assert len(shown(name).encode()) <= 10 * SHOWN
