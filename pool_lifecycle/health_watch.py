@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from pool_lifecycle import verdict
-from pool_lifecycle.cancelling import heed, is_cancelled
+from pool_lifecycle.cancelling import is_cancelled
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.events import Unhealthy
 from pool_lifecycle.interfaces import Health
@@ -76,13 +76,15 @@ class HealthWatch:
         self._tick = self._launching.host.ticks.at(when, self._begin)
 
     def _begin(self) -> None:
-        if self._engine is not None:
+        if self._engine is not None:  # as it is when another call of the same tick has ended it
             self._task = self._launching.keep(self._check(self._engine))
 
     async def _check(self, engine: Instance) -> None:
+        await asyncio.sleep(0)  # where tasks begin at once, `_task` is not this one before
         health = await self._answer(engine)
-        heed()
-        self._task = None  # this is not to cancel itself by the step that it causes
+        if self._task is not asyncio.current_task():
+            return  # called off, whatever the driver has made of that
+        self._task = None  # what is over is not kept, and not cancelled by the step that it causes
         if health is not None:
             self._count(engine, health)
         if self._engine is engine:

@@ -59,15 +59,20 @@ class FailedCheck:
     detail: str
 
 
+TIMES_SHOWN = 5
+"""With more failed checks the message has the first and the last time only; the evidence has them all."""
+
+
 def unhealthy(checks: tuple[FailedCheck, ...], *, log: str) -> Cause:
     """The cause when as many health checks in a row failed as make a crash of a living engine."""
     times = [datetime.fromtimestamp(one.at, UTC) for one in checks]
-    clock = ", ".join(f"{time:%H:%M:%S}" for time in times)
+    clock = [f"{time:%H:%M:%S}" for time in times]
+    when = ", ".join(clock) if len(clock) <= TIMES_SHOWN else f"{clock[0]} to {clock[-1]}"
     what = "1 health check failed" if len(checks) == 1 else f"{len(checks)} health checks in a row failed"
     return Cause(
         FailureClass.HEALTH,
         Stage.RUN,
-        f"{what} (at {clock} UTC): {checks[-1].detail}",
+        f"{what} (at {when} UTC): {checks[-1].detail}",
         remedy=f"look at the engine's log, {log}; if it was only busy, give it a larger health.timeout",
         evidence=tuple(
             f"{time.isoformat(timespec='seconds')}: {one.detail}"

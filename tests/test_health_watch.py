@@ -87,15 +87,16 @@ async def test_a_serving_engine_is_asked_at_each_interval() -> None:
         assert gaps(asked.times) == [10.0] * (len(asked.times) - 1)
         assert len(asked.times) in (9, 10)
         assert world.pool.state is S.READY
+        assert world.pool._staff.health._task is None
 
 
 @virtually
 async def test_a_slow_answer_delays_the_next_question() -> None:
-    """One question at a time: with answers slower than the interval, the next comes after the last."""
-    slow = evolve(WATCHED, interval=1.0, timeout=10.0)
-    async with watched(health=slow, answers=(FINE, ProbeScript(FINE, takes=2.5))) as (_, asked):
+    """One question at a time: the next comes after a late answer, and none is made up for afterwards."""
+    hasty, late = evolve(WATCHED, interval=1.0, timeout=10.0), ProbeScript(FINE, takes=2.5)
+    async with watched(health=hasty, answers=(FINE, late, late, late, FINE)) as (_, asked):
         await asyncio.sleep(20)
-        assert gaps(asked.times) == [2.5] * (len(asked.times) - 1)
+        assert gaps(asked.times)[:6] == [2.5, 2.5, 2.5, 1.0, 1.0, 1.0]
 
 
 @virtually
@@ -136,9 +137,13 @@ async def test_three_failed_checks_in_a_row_are_a_crash() -> None:
         assert world.of(EngineUnhealthy) == [EngineUnhealthy("chat", failed_at[2], 1, cause, failed_at)]
         (entry,) = world.manager.registry.entries()
         assert (entry.live, entry.ready, entry.last_error) == (False, False, str(cause))
+        assert "Ticks._run" not in timers()
         await world.pool.reached(S.READY)
         assert world.way[-5:] == ["recovering", "backing_off", "staging", "starting", "ready"]
         assert (first.alive, world.engine.alive) == (False, True)
+        asked.times.clear()
+        await asyncio.sleep(100)
+        assert gaps(asked.times) == [10.0] * (len(asked.times) - 1)
 
 
 @virtually
@@ -267,10 +272,63 @@ async def test_a_stopped_pool_asks_nobody() -> None:
         await _asked(asked, 1)
         await world.pool.stop()
         count = len(asked.times)
+        world.pool._staff.health._begin()
         await virtual_time.settle()
         assert "Ticks._run" not in timers()
         await asyncio.sleep(100)
         assert len(asked.times) == count
+        assert world.of(DriverMisbehaved) == []
+
+
+@virtually
+async def test_a_closed_pool_asks_nobody() -> None:
+    """Whatever state it is closed in: nothing that is its own is left on the loop."""
+    async with watched() as (world, asked):
+        await world.pool.close()
+        assert "Ticks._run" not in timers()
+        await asyncio.sleep(100)
+        assert asked.times == []
+        world.pool._closed = False  # so that it can be stopped
+
+
+class Defiant(Asked):
+    """A probe that takes its time to end when it is cancelled for the first time, and then fails."""
+
+    async def check(self, *, target: ProbeTarget, timeout: float) -> Health:  # noqa: ASYNC109
+        """As the real one, otherwise."""
+        first = len(self.times) == 0
+        try:
+            return await super().check(target=target, timeout=timeout)
+        except asyncio.CancelledError:
+            if not first:
+                raise
+            await asyncio.sleep(20)
+            raise ZeroDivisionError from None
+
+
+@virtually
+async def test_a_question_that_was_called_off_has_no_say_any_more() -> None:
+    """Order and scale, a driver that ignores being cancelled: the next engine's watch does not notice."""
+    probe = Defiant(None)
+
+    def twist(driver: Any) -> Any:
+        if isinstance(driver, MemoryHealthProbe):
+            probe.probe = driver
+        return probe if isinstance(driver, MemoryHealthProbe) else driver
+
+    async with a_world(twist=twist, health=evolve(WATCHED, timeout=60.0)) as world:
+        await world.ready()
+        probe.times.clear()
+        world.engine.hang()
+        await _asked(probe, 1)
+        await world.pool.reload(NEW)
+        world.engine.hang()
+        await asyncio.sleep(25)
+        assert len(probe.times) > 1
+        await world.pool.stop()
+        await virtual_time.settle()
+        tasks = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]  # type: ignore[union-attr]
+        assert "HealthWatch._check" not in tasks
 
 
 # --- probes that fail ------------------------------------------------------------------------------------

@@ -99,3 +99,10 @@ def test_failed_checks_are_told_with_their_times() -> None:
     )
     once = unhealthy((FailedCheck(0.0, "refused"),), log=LOG)
     assert once.message == "1 health check failed (at 00:00:00 UTC): refused"
+
+
+def test_the_times_of_many_failed_checks_are_not_all_told() -> None:
+    """S19: the message is bounded, the evidence has them all."""
+    cause = unhealthy(tuple(FailedCheck(10.0 * number, "refused") for number in range(100)), log=LOG)
+    assert cause.message == "100 health checks in a row failed (at 00:00:00 to 00:16:30 UTC): refused"
+    assert len(cause.evidence) == 100
