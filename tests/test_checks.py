@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pool_lifecycle.checks import (
-    HIDDEN,
     Check,
     a,
     check_all,
@@ -29,6 +28,7 @@ from pool_lifecycle.checks import (
     whole,
 )
 from pool_lifecycle.errors import ConfigError
+from pool_lifecycle.redaction import HIDDEN
 
 HUGE = 10**5000
 """More digits than Python is willing to write out."""
