@@ -14,6 +14,7 @@ quick and certain.
 
 from importlib.metadata import version
 
+from pool_lifecycle.blocking import BlockingManager
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass
 from pool_lifecycle.circuit_breaker import CircuitBreaker
 from pool_lifecycle.errors import CircuitOpen, PoolLifecycleError
@@ -36,6 +37,7 @@ __version__ = version("pool-lifecycle")
 __all__ = [
     "LIFECYCLE",
     "Backoff",
+    "BlockingManager",
     "Breaker",
     "Cause",
     "CircuitBreaker",

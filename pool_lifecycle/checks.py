@@ -94,6 +94,12 @@ def text(what: str = "text") -> Check:
     return check
 
 
+def url_path(value: object) -> str | None:
+    """What can stand in the first line of a request: no space or control character ends it early."""
+    good = isinstance(value, str) and value.startswith("/") and value.isprintable() and " " not in value
+    return None if good else "must be a path that begins with / and holds no spaces or control characters"
+
+
 def texts(what: str) -> Check:
     """A tuple of strings without NUL bytes; an empty string is a valid element."""
 

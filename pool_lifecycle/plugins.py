@@ -6,7 +6,7 @@ import enum
 from importlib import metadata
 from typing import Any, TypeVar, cast
 
-from pool_lifecycle.errors import ConfigError, Problem
+from pool_lifecycle.errors import ConfigError, DriverError, Problem
 from pool_lifecycle.interfaces import EngineLauncher, EngineProfile, GpuProbe, HealthProbe, ModelStager
 
 D = TypeVar("D")
@@ -83,6 +83,9 @@ class Drivers:
             raise ConfigError([Problem(key, name, f"must be one of {valid}")])
         try:
             return points[0].load()()
+        except DriverError as error:
+            why = f"cannot be used: {error.cause.message}; {error.cause.remedy}".removesuffix("; ")
+            raise ConfigError([Problem(key, name, why)]) from error
         except Exception as error:
             raise ConfigError([Problem(key, name, f"cannot be loaded: {error!r}")]) from error
 

@@ -23,9 +23,11 @@ from pool_lifecycle.checks import (
     text,
     text_pairs,
     texts,
+    url_path,
     whole,
 )
 from pool_lifecycle.devices import mask_defect
+from pool_lifecycle.errors import ConfigError, Problem
 from pool_lifecycle.redaction import shown_arguments
 from pool_lifecycle.restart.backoff import Backoff
 from pool_lifecycle.restart.circuit import Breaker
@@ -80,21 +82,24 @@ class HealthSpec:
     """How it is found out that an engine is ready, and that it still is.
 
     `probe` names the health probe. `path` is for HTTP (None: the profile's own), `command` for the command
-    probe. `timeout` bounds one whole probe. `warm_up` is a path that must succeed once after the first
-    healthy answer, before the pool is ready. An engine that serves is probed every `interval`, but not before
-    the last probe is over; so many `failures` in a row are a crash.
+    probe, which needs one. `timeout` bounds one whole probe. `warm_up` is a path that must succeed once after
+    the first healthy answer, before the pool is ready. An engine that serves is probed every `interval`, but
+    not before the last probe is over; so many `failures` in a row are a crash.
     """
 
     probe: str = field(default="http", metadata=checked(text("a health probe's name")))
-    path: str | None = field(default=None, metadata=checked(optional(text("a path beginning with /"))))
+    path: str | None = field(default=None, metadata=checked(optional(url_path)))
     command: tuple[str, ...] = field(default=(), converter=_tuple, metadata=checked(texts("arguments")))
     timeout: float = field(default=10.0, metadata=checked(seconds(0.001)))
     interval: float = field(default=10.0, metadata=checked(seconds(0.25)))
     failures: int = field(default=3, metadata=checked(whole(1, 1000)))
-    warm_up: str | None = field(default=None, metadata=checked(optional(text("a path beginning with /"))))
+    warm_up: str | None = field(default=None, metadata=checked(optional(url_path)))
 
     def __attrs_post_init__(self) -> None:
         check_all(self)
+        if self.probe == "command" and not any(self.command[:1]):
+            valid = "must begin with a program when the probe is 'command'"
+            raise ConfigError([Problem("command", self.command, valid)])
 
 
 @frozen

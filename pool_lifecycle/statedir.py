@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -16,6 +17,19 @@ PRIVATE = 0o700
 
 def _absolute(given: str | os.PathLike[str]) -> Path:
     return Path(given).absolute()
+
+
+def _why_not(error: OSError) -> str:
+    """In words; the kernel says of a file in the place of a folder only that it exists."""
+    if error.errno in {errno.EEXIST, errno.ENOTDIR}:
+        wanted = Path(error.filename)
+        there = next(one for one in (wanted, *wanted.parents) if os.path.lexists(one))
+        return f"{str(there)!r} is not a folder"
+    return error.strerror or str(error)
+
+
+_NO_LOCK_FILES = {errno.ELOOP: "a symbolic link, which is not followed", errno.EISDIR: "a folder"}
+"""What stands in the place of a lock file, by the error that says so."""
 
 
 @frozen
@@ -42,7 +56,7 @@ class StateDir:
             for folder in (self.root, self.root / "logs", self.root / "run", self.root / "engines"):
                 folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         except OSError as error:
-            what = f"state directory {str(self.root)!r} cannot be made: {error.strerror}"
+            what = f"state directory {str(self.root)!r} cannot be made: {_why_not(error)}"
             raise StateDirError(what, remedy="name a folder that can be written") from error
 
     def lock(self) -> Lock:
@@ -87,7 +101,11 @@ class Lock:
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             what = f"lock file {str(path)!r} cannot be opened: {error.strerror}"
-            raise StateDirError(what, remedy="name a folder that can be written") from error
+            remedy = "name a folder that can be written"
+            if error.errno in _NO_LOCK_FILES:
+                what = f"lock file {str(path)!r} is {_NO_LOCK_FILES[error.errno]}"
+                remedy = "remove it once you know who put it there, or use another folder"
+            raise StateDirError(what, remedy=remedy) from error
 
     @staticmethod
     def _sign(descriptor: int) -> None:

@@ -26,6 +26,7 @@ MINIMAL: dict[type, dict[str, Any]] = {
 }
 
 TEXT = ["", "a\0b", 5, b"x", ["x"]]
+PATHS = [*TEXT, "health", "http://h/x", "/a b", "/a\r\nX: 1", "/a\tb", "/\x7f", "/\N{NO-BREAK SPACE}"]
 TEXTS = ["one string", ["a", 1], ("a\0",), 5, {"a": "b"}]
 POSITIVE = [0, -1.0, math.nan, math.inf, True, "1", None, 10**400]
 NOT_NEGATIVE = [value for value in POSITIVE if value != 0]
@@ -46,12 +47,12 @@ HOSTILE: dict[type, dict[str, list[Any]]] = {
     },
     HealthSpec: {
         "probe": [*TEXT, None],
-        "path": TEXT,
+        "path": PATHS,
         "command": TEXTS,
         "timeout": POSITIVE,
         "interval": [*POSITIVE, 0.2],
         "failures": [0, -1, 1001, 3.0, True, "3", None],
-        "warm_up": TEXT,
+        "warm_up": PATHS,
     },
     Limits: {
         "staging": POSITIVE,
@@ -134,6 +135,15 @@ def test_a_start_above_its_hard_limit_is_refused() -> None:
     """B-CONFIG-x1: contradictory times are refused."""
     with pytest.raises(ConfigError, match=r"start = 20.0: must not exceed start_hard \(10\)"):
         Limits(start=20.0, start_hard=10.0)
+
+
+@pytest.mark.parametrize("command", [(), ("",), ("", "x")])
+def test_a_command_probe_needs_a_command(command: tuple[str, ...]) -> None:
+    """Told when it is declared, not after the launch; other probes need none."""
+    with pytest.raises(ConfigError, match="must begin with a program when the probe is 'command'"):
+        HealthSpec(probe="command", command=command)
+    assert HealthSpec(probe="command", command=("true",)).command == ("true",)
+    assert HealthSpec(command=command).command == command
 
 
 def test_lists_and_tables_are_taken_as_they_come() -> None:

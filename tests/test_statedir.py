@@ -40,6 +40,15 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
         StateDir(tmp_path / "file/state").make()
 
 
+@pytest.mark.parametrize("below", ["", "state", "deep/state"])
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, below: str) -> None:
+    """Not "File exists", which everybody expects of a state directory."""
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(StateDirError, match=r"cannot be made: '.*/file' is not a folder; name a folder"):
+        StateDir(tmp_path / "file" / below).make()
+    assert (tmp_path / "file").read_text() == "precious"
+
+
 def test_on_a_full_disk_the_lock_holds_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ENOSPC on writing the pid: nobody is told who holds it, but nobody else gets it."""
     paths = StateDir(tmp_path)
@@ -103,9 +112,18 @@ def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
     """Nothing of another file is overwritten."""
     (tmp_path / "other").write_text("precious")
     (tmp_path / "lock").symlink_to(tmp_path / "other")
-    with pytest.raises(StateDirError, match="cannot be opened"):
+    with pytest.raises(StateDirError, match="is a symbolic link, which is not followed; remove it once"):
         StateDir(tmp_path).lock()
     assert (tmp_path / "other").read_text() == "precious"
+
+
+def test_a_folder_in_place_of_the_lock_is_named(tmp_path: Path) -> None:
+    """In words that say what to look at; whatever else is wrong is told as the kernel puts it."""
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(StateDirError, match=r"lock file '.*/lock' is a folder; remove it once"):
+        StateDir(tmp_path).lock()
+    with pytest.raises(StateDirError, match="cannot be opened: No such file or directory"):
+        StateDir(tmp_path / "none").lock()
 
 
 @pytest.mark.slow

@@ -23,18 +23,21 @@ class HttpProbe:
     Any HTTP/1.0 or HTTP/1.1 answer with status 200 is healthy once its headers are complete; the body is
     not looked at. Redirects are not followed, proxies of the environment are not used, and the connection
     is closed after each probe. One deadline covers all, from the connection to the last byte.
+
+    Making one raises DriverError if h11 is not installed: when a pool is declared, not when its engine runs.
     """
+
+    def __init__(self) -> None:
+        self._http = _http()
 
     async def check(self, *, target: ProbeTarget, timeout: float) -> Health:  # noqa: ASYNC109 - see the protocol
         """Ask once. Whatever comes back, or does not, is a value.
 
-        Raises DriverError if h11 is not installed, if address or path is nonsense, or if this host has no
-        means left to connect.
+        Raises DriverError if address or path is nonsense, or if this host has no means left to connect.
         """
-        http = _http()
         loop = asyncio.get_running_loop()
         try:
-            exchange = http.Exchange(target, loop)
+            exchange = self._http.Exchange(target, loop)
         except ValueError as error:
             raise DriverError(NAME, bad_target(str(error))) from error
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from typing import Any
 
 from attrs import evolve
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ _SIGNALS = 64
 
 _words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 _names = _words.filter(bool)
+_path_words = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), max_size=20)
 _arguments = st.lists(_words, max_size=4).map(tuple)
 _pool_ids = st.from_regex(r"\A[a-z0-9][a-z0-9._-]{0,62}\Z")
 _variables = st.text(string.ascii_letters + string.digits + "_", min_size=1, max_size=12)
@@ -115,17 +117,19 @@ def engine_specs() -> st.SearchStrategy[EngineSpec]:
 
 def health_specs() -> st.SearchStrategy[HealthSpec]:
     """Ways to find out whether an engine is, and still is, ready."""
-    paths = st.none() | _words.map("/".__add__)
-    return st.builds(
-        HealthSpec,
-        probe=st.sampled_from(("http", "tcp", "command", "memory")),
-        path=paths,
-        command=_arguments,
-        timeout=seconds(0.001),
-        interval=seconds(0.25),
-        failures=st.integers(1, 1000),
-        warm_up=paths,
+    paths = st.none() | _path_words.map("/".__add__)
+    common: dict[str, Any] = {
+        "path": paths,
+        "timeout": seconds(0.001),
+        "interval": seconds(0.25),
+        "failures": st.integers(1, 1000),
+        "warm_up": paths,
+    }
+    others = st.builds(
+        HealthSpec, probe=st.sampled_from(("http", "tcp", "memory")), command=_arguments, **common
     )
+    commands = st.builds(lambda program, rest: (program, *rest), _names, _arguments)
+    return others | st.builds(HealthSpec, probe=st.just("command"), command=commands, **common)
 
 
 _device_masks = st.sets(st.integers(0, 7), min_size=1).map(lambda numbers: ",".join(map(str, numbers)))

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from pool_lifecycle.causes import FailureClass
-from pool_lifecycle.errors import DriverError
+from pool_lifecycle.errors import ConfigError, DriverError
 from pool_lifecycle.interfaces import Health, ProbeTarget
+from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.testing.check_health_probe import check_health_probe
 from pool_lifecycle_drivers.health_http import HttpProbe
 from tests.drivers.scripted_server import OK, Script, Served, drips, floods, resets, says, serving
@@ -255,15 +256,17 @@ def test_a_target_that_is_no_address_or_path_does_not_heal(
     assert not caught.value.cause.heals
 
 
-def test_without_h11_the_remedy_is_named(run_real: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """h11 is an extra: a probe without it says how to install it."""
+def test_without_h11_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """h11 is an extra: a probe without it says how to install it, before any engine is launched."""
     monkeypatch.delitem(sys.modules, "pool_lifecycle_drivers.http_exchange", raising=False)
     monkeypatch.delattr("pool_lifecycle_drivers.http_exchange", raising=False)
     monkeypatch.setitem(sys.modules, "h11", None)
     with pytest.raises(DriverError) as caught:
-        run_real(HttpProbe().check(target=ProbeTarget("127.0.0.1", 1), timeout=1))
+        HttpProbe()
     assert "pip install 'pool-lifecycle[http]'" in caught.value.cause.remedy
     assert not caught.value.cause.heals
+    with pytest.raises(ConfigError, match=r"probe = 'http': cannot be used: h11 is not installed; pip inst"):
+        Drivers().health_probe("http")
 
 
 def test_a_manager_without_descriptors_does_not_blame_the_engine(
