@@ -127,7 +127,7 @@ Feature: Draining a pool
     When the pool is asked to drain within 30 seconds
     Then the drain ends because nothing served, after 0 seconds
     And the pool is stopped
-    And the start was superseded by a stop
+    And the start was superseded by a drain
 
   @B-DRAIN-x2
   Scenario: A drain ends a change of model
