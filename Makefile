@@ -70,7 +70,7 @@ bench: .venv/.bench-stamp ## Compare with peers; prints a table of ratios
 	@$(PY) -m benchmarks
 
 diagrams: .venv/.test-stamp ## Draw the diagrams of the tables anew, into docs/
-	@$(PY) -m pool_lifecycle.diagrams docs
+	@$(PY) -m pool_lifecycle.diagrams
 
 clean: ## Remove everything that was made here, .venv too
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -34,6 +34,7 @@ from pool_lifecycle.interfaces import Engine, StageProgress
 from pool_lifecycle.launching import Launching
 from pool_lifecycle.leases import LeaseBook
 from pool_lifecycle.lifecycle import Activity
+from pool_lifecycle.notes import patience
 from pool_lifecycle.snapshot import Instance, Snapshot
 from pool_lifecycle.spec import PoolSpec
 
@@ -95,7 +96,7 @@ def _staging(pool: Subject, epoch: int, news: StageProgress) -> None:
 def _progressed(pool: Subject, epoch: int) -> None:
     """Tell that the work gets on, if that gives it more time."""
     snapshot = pool.snapshot
-    wanted = pool.host.loop.time() + pool.spec.limits.stall
+    wanted = pool.host.loop.time() + patience(snapshot)
     if snapshot.epoch == epoch and snapshot.deadline is not None and snapshot.deadline < wanted:
         pool.tell(Progressed(epoch))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from pool_lifecycle.interfaces import (
     StageProgress,
 )
 from pool_lifecycle.records import EngineEnded
+from pool_lifecycle.redaction import secrets_of, without
 from pool_lifecycle.snapshot import Instance
 from pool_lifecycle.spec import PoolSpec
 
@@ -155,7 +157,9 @@ class Launching:
         return self._verdict(self._launches[instance.token], status, Stage.HEALTH)
 
     def _verdict(self, launch: Launch, status: ExitStatus, stage: Stage) -> Cause:
-        lines = logtail.last_lines(launch.request.log_path, since=launch.log_offset)
+        said = logtail.last_lines(launch.request.log_path, since=launch.log_offset)
+        secrets = _secrets(launch.request)
+        lines = tuple(without(secrets, line) for line in said)
         lived = self.host.loop.time() - launch.at
         known, log = self._profile.patterns, launch.request.log_path
         return verdict.ending(status, stage=stage, lived=lived, lines=lines, patterns=known, log=log)
@@ -270,6 +274,12 @@ class Launching:
         if instance.token in self.engines:
             self.keep(self.stop(instance, kill_after))
 
+    async def kill(self, *, within: float) -> None:
+        """Kill what runs, and wait at most so many seconds until nothing is left of it."""
+        ending = [asyncio.ensure_future(engine.stop(kill_after=0.0)) for engine in self.engines.values()]
+        if ending:
+            await asyncio.wait(ending, timeout=within)
+
     @property
     def tasks(self) -> tuple[asyncio.Task[Any], ...]:
         """Everything under way here."""
@@ -321,6 +331,12 @@ class Launching:
             env_passthrough=spec.engine.env_passthrough,
             memory=spec.engine.memory,
         )
+
+
+def _secrets(request: LaunchRequest) -> frozenset[str]:
+    """What the engine was given and may repeat in its log, but nobody else is to read."""
+    inherited = {name: os.environ.get(name, "") for name in request.env_passthrough}
+    return secrets_of(request.command.argv, {**inherited, **dict(request.command.env)})
 
 
 def reachable(host: str) -> str:

@@ -164,6 +164,10 @@ class PoolManager:
         try:
             await asyncio.gather(*(pool.halt() for pool in self), return_exceptions=True)
             await asyncio.gather(*(pool.close() for pool in self), return_exceptions=True)
+        except asyncio.CancelledError:
+            # A second Ctrl-C makes asyncio.run cancel every task there is, those that end engines included.
+            await asyncio.gather(*(pool.kill() for pool in self), return_exceptions=True)
+            raise
         finally:
             self.changes.close()
             if self._lock is not None:

@@ -95,11 +95,17 @@ def _stable(snapshot: Snapshot, event: RanStably, _now: float) -> Snapshot:
     return evolved(snapshot, failures=0)
 
 
-def _progressed(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:
+def patience(snapshot: Snapshot) -> float:
+    """How long progress keeps its state going, in seconds: never longer than it was given at first."""
     limits = snapshot.rules.limits
-    hard = snapshot.since + limits.start_hard
+    staging = LIFECYCLE.states[snapshot.state].limit == Limit.STAGING
+    return min(limits.stall, limits.staging if staging else limits.start)
+
+
+def _progressed(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:
+    hard = snapshot.since + snapshot.rules.limits.start_hard
     deadline = snapshot.deadline or hard
-    later = max(deadline, min(now + limits.stall, hard))
+    later = max(deadline, min(now + patience(snapshot), hard))
     return evolved(snapshot, deadline=later) if later != deadline else snapshot
 
 

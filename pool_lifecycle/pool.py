@@ -390,6 +390,12 @@ class Pool:
         """Kill now what `halt` has only asked to end."""
         self.tell(Halt(grace=0.0))
 
+    async def kill(self) -> None:
+        """End its engines past the state machine, whose every task is being cancelled; bounded in time."""
+        self._closed = True
+        if self._staff_ is not None:
+            await self._staff_.launching.kill(within=self.spec.limits.reclaim)
+
     async def close(self) -> None:
         """Let go of everything that could still come: timers, work under way, whoever waits."""
         self._closed = True
@@ -401,7 +407,7 @@ class Pool:
         staff.lease_timer.close()
         staff.health.close()
         staff.waiters.fail(self._gone)
-        tasks = [task for task in (staff.work.task, *staff.launching.tasks) if task is not None]
+        tasks = [*staff.work.tasks, *staff.launching.tasks]
         for task in tasks:
             task.cancel()
         if tasks:

@@ -17,36 +17,36 @@ CANCEL_PATIENCE = 5.0
 class Work:
     """The activity under way of one pool. `report` is told the one outcome of each that was not cancelled."""
 
-    __slots__ = ("_pool", "_report", "_task")
+    __slots__ = ("_pool", "_report", "tasks")
 
     def __init__(self, pool: Subject, report: Callable[[Outcome], None]) -> None:
         self._pool = pool
         self._report = report
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def task(self) -> asyncio.Task[None] | None:
-        """The task of the activity begun last, if it may still be at work."""
-        return self._task
+        self.tasks: tuple[asyncio.Task[None], ...] = ()
 
     def begin(self, activity: Activity, epoch: int) -> None:
-        """Begin an activity, once the cancelled one before it has ended."""
+        """Begin an activity once those before it have ended.
+
+        All of them: one that was cancelled while it still waited for the one before it ended first.
+        """
         if activity in RUNNERS:
-            work = self._run(activity, epoch, self._task)
+            previous = tuple(task for task in self.tasks if not task.done())
+            work = self._run(activity, epoch, previous)
             loop, name = self._pool.host.loop, f"{self._pool.spec.pool_id}: {activity}"
-            self._task = loop.create_task(work, name=name)
+            self.tasks = (*previous, loop.create_task(work, name=name))
 
     def cancel(self) -> None:
         """Ask the activity under way to end."""
-        if self._task is not None:
-            self._task.cancel()
+        for task in self.tasks[-1:]:
+            task.cancel()
 
-    async def _run(self, activity: Activity, epoch: int, previous: asyncio.Task[None] | None) -> None:
-        if previous is not None:
-            await self._end_of(previous)
+    async def _run(self, activity: Activity, epoch: int, previous: tuple[asyncio.Task[None], ...]) -> None:
+        for task in previous:
+            await self._end_of(task)
         outcome = await self._outcome(activity, epoch)
-        if self._task is asyncio.current_task():
-            self._task = None  # it is over: the step it causes has nothing to cancel
+        if self.tasks[-1] is asyncio.current_task():
+            # It is over: the step it causes has nothing to cancel.
+            self.tasks = tuple(task for task in self.tasks[:-1] if not task.done())
         self._report(outcome)
 
     async def _outcome(self, activity: Activity, epoch: int) -> Outcome:

@@ -53,7 +53,7 @@ LIMITS = Limits(
     staging=11.0,
     start=13.0,
     start_hard=200.0,
-    stall=17.0,
+    stall=7.0,
     drain=19.0,
     stop_grace=3.0,
     reclaim=7.0,
@@ -140,7 +140,16 @@ def test_the_shorter_deadline_wins(asked: float | None, deadline: float) -> None
 def test_progress_gives_more_time(state: PoolState) -> None:
     """B-PRELOAD-x4: each sign of progress is worth the stall limit."""
     pool = quick(state, since=NOW, deadline=NOW + 1)
-    assert after(pool, Progressed(EPOCH)).deadline == NOW + 17
+    assert after(pool, Progressed(EPOCH)).deadline == NOW + 7
+
+
+@pytest.mark.parametrize(("state", "given"), [(S.STAGING, 11.0), (S.STARTING, 13.0)])
+def test_progress_gives_no_longer_than_was_given_at_first(state: PoolState, given: float) -> None:
+    """B-PRELOAD-x4: an engine that shall start within 13 s is not given a minute for one line of output."""
+    pool = quick(state, since=NOW, deadline=NOW + 1)
+    limits = evolve(pool.rules.limits, stall=60.0)
+    patient = evolve(pool, rules=evolve(pool.rules, limits=limits))
+    assert after(patient, Progressed(EPOCH)).deadline == NOW + given
 
 
 def test_progress_gives_no_more_than_the_hard_limit() -> None:

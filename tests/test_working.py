@@ -12,6 +12,7 @@ from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.lifecycle import Activity
 from pool_lifecycle.records import DriverMisbehaved
+from pool_lifecycle.testing.memory import MemoryStager
 from pool_lifecycle.working import CANCEL_PATIENCE
 from tests.twisted import Call, deaf, only, raising, twisted
 from tests.worlds import World, a_world, virtually
@@ -22,9 +23,9 @@ async def test_nothing_is_kept_of_work_that_is_done() -> None:
     """S19: not its task, not its errors."""
     async with a_world() as world:
         await world.ready()
-        assert world.pool._staff.work.task is None
+        assert world.pool._staff.work.tasks == ()
         await world.pool.stop()
-        assert world.pool._staff.work.task is None
+        assert world.pool._staff.work.tasks == ()
 
 
 @virtually
@@ -84,3 +85,35 @@ async def test_a_driver_that_cancels_itself_does_not_silence_its_activity() -> N
         asked = await world.began(world.pool.start())
         assert asked.done()
         assert world.pool.state == "backing_off"
+
+
+@virtually
+async def test_what_was_cancelled_before_it_began_still_lets_the_next_wait() -> None:
+    """DESIGN §2: a stop, a start and a stop in one breath do not let two stagings run together."""
+    running = most = 0
+
+    class SlowToLeave(MemoryStager):
+        async def stage(self, **asked: Any) -> Any:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError:
+                await asyncio.sleep(2)
+                raise
+            finally:
+                running -= 1
+
+    def slow(driver: Any) -> Any:
+        return SlowToLeave() if isinstance(driver, MemoryStager) else driver
+
+    async with a_world(twist=slow) as world:
+        pool = world.pool
+        await world.began(pool.start())
+        await pool.stop()
+        for wish in (pool.start(), pool.stop(), pool.start()):
+            world.begin(wish)
+        await asyncio.sleep(5)
+        assert running == 1
+        assert most == 1
