@@ -24,10 +24,14 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 pytestmark = pytest.mark.slow
 
 
+WRITES_AND_STAYS = "exec tail -n 1 -f /etc/passwd"
+"""Not LASTING, which writes and then becomes another program: in that instant it carries no token."""
+
+
 def conform(bench: Bench) -> Coroutine[Any, Any, None]:
     return check_launcher(
         LocalLauncher,
-        lasting=lambda port: bench.sh(LASTING, port=port),
+        lasting=lambda port: bench.sh(WRITES_AND_STAYS, port=port),
         stubborn=lambda port: bench.sh(STUBBORN, port=port),
         exiting=lambda port, code: bench.sh(f"exit {code}", port=port),
         impossible=lambda port: bench.request(str(bench.folder / "missing"), port=port),
