@@ -12,6 +12,7 @@ from pool_lifecycle.activities import RUNNERS, STAGE_OF, during, failure
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import DriverError, StartFailed, StateDirError
 from pool_lifecycle.interfaces import Health, StageProgress
+from pool_lifecycle.launching import Launching
 from pool_lifecycle.lifecycle import LIFECYCLE, Activity, PoolEvent
 from pool_lifecycle.records import Moved
 from pool_lifecycle.spec import HealthSpec
@@ -103,6 +104,19 @@ async def test_a_handoff_that_cannot_be_written_fails_as_one() -> None:
         with pytest.raises(StartFailed, match=r"handoff failed: the handoff file .*chat\.json cannot be"):
             await world.pool.start()
         (world.folder / "engines").mkdir()
+
+
+@virtually
+async def test_a_handoff_that_never_ends_fails_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the deadline, too: a state directory on a share that hangs is no unhealthy engine."""
+
+    async def hangs(*_: object) -> None:
+        await asyncio.sleep(10_000)
+
+    monkeypatch.setattr(Launching, "hand_off", hangs)
+    async with a_world() as world:
+        with pytest.raises(StartFailed, match="handoff failed: healthy, but not handed off within 2 min"):
+            await world.pool.start()
 
 
 # --- failures as causes ---------------------------------------------------------------------------------

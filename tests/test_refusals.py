@@ -60,6 +60,11 @@ STOPPED = "pool 'chat' (stopped): does not grant leases; start the pool and wait
         ),
         (
             S.FAILED,
+            {"cause": CRASH, "circuits": (OPEN, Circuit("device", BreakerState.OPEN, until=NOW + 60))},
+            "a trial is allowed in 5 min",
+        ),
+        (
+            S.FAILED,
             {"cause": None, "circuits": (Circuit("device", BreakerState.OPEN),)},
             "a circuit is open; reset its circuit to start at once",
         ),
