@@ -20,7 +20,9 @@ from pool_lifecycle_drivers.health_http import HttpProbe
 
 ENGINE = Path(__file__).with_name("slow_engine.py")
 LOADS = (0.3, 2.0, 6.0)
-REPEATS = 5
+REPEATS = 7
+PHASE = 0.0037
+"""Each turn loads this many seconds longer, so that probes meet the moment of ready in every phase."""
 DRAINS = 15
 FIXED = 0.5
 """The peer's interval, in seconds: what a plain polling loop uses."""
@@ -47,7 +49,9 @@ async def _readiness(folder: Path, load: float) -> list[Row]:
         for turn in range(REPEATS):
             async with asyncio.TaskGroup() as tasks:
                 for mode, values in late.items():
-                    tasks.create_task(_one(manager, folder / f"{mode}-{turn}", load, mode, values))
+                    tasks.create_task(
+                        _one(manager, folder / f"{mode}-{turn}", load + PHASE * turn, mode, values)
+                    )
                 tasks.create_task(_polled(folder / f"polled-{turn}", load, 0.1 * turn, fixed))
     peer = statistics.median(fixed) * 1e3
     goals = {"log": 10.0, "silent": max(15.0, 0.01 * load * 1e3)}

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 class Host:
     """Handed to every pool. `random` is the one source of chance, `wall` the one wall clock (seconds).
 
-    `ticks` is for what may come a little late.
+    `clock` is the loop's (monotonic seconds), `ticks` is for what may come a little late.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -35,9 +35,11 @@ class Host:
     random: Random
     wall: Callable[[], float]
     observers: list[Observer] = field(factory=list)
+    clock: Callable[[], float] = field(init=False)
     ticks: Ticks = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.clock = self.loop.time  # one for all pools, as each look-up makes an object
         self.ticks = Ticks(self.loop)
 
     def chance(self) -> float:

@@ -180,7 +180,8 @@ class Launching:
             if health.ok:
                 return
             see(f"{target.path}: {health.detail}")
-            await _either(grew, probing.interval(loop.time() - launched))
+            took, age = loop.time() - began, loop.time() - launched
+            await _either(grew, probing.pause(age, took))
             await asyncio.sleep(max(0.0, PROBE_GAP - (loop.time() - began)))
 
     async def look(self, instance: Instance) -> Health:

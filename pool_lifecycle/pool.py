@@ -92,7 +92,7 @@ class Pool:
     def __init__(self, spec: PoolSpec, host: Host, *, lineage: str) -> None:
         self.spec = spec
         self.host = host
-        self.book = LeaseBook(spec.pool_id, spec.slots, host.loop.time)
+        self.book = LeaseBook(spec.pool_id, spec.slots, host.clock)
         self._snapshot = Snapshot.new(spec, lineage=lineage, now=host.loop.time())
         self._mailbox: deque[Event] | None = None
         self._stepping = False

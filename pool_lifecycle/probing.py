@@ -16,3 +16,12 @@ def interval(age: float) -> float:
     """Seconds until the next look at an engine that was launched `age` seconds ago."""
     slowest = SLOWEST if age < VERY_LONG else SLOWEST_EVER
     return min(max(SHARE * age, FASTEST), slowest)
+
+
+def pause(age: float, took: float) -> float:
+    """Seconds to wait after a look that took so long, for the next to come on time.
+
+    At least half the interval: an engine that answers slowly is not asked without a pause.
+    """
+    whole = interval(age)
+    return max(whole - took, whole / 2)
