@@ -179,7 +179,7 @@ async def _no_lease(pool: Subject, generation: int) -> None:
 
 async def end(pool: Subject, epoch: int) -> Outcome:
     """End every engine and wait until nothing is left of any."""
-    await pool.launching.withdraw()
+    pool.launching.withdraw()
     await asyncio.gather(*(_end_one(pool, one) for one in pool.snapshot.engines))
     return Gone(epoch)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from pool_lifecycle import verdict
-from pool_lifecycle.cancelling import is_cancelled
+from pool_lifecycle.cancelling import only_ours
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.events import Unhealthy
 from pool_lifecycle.interfaces import Health
@@ -96,13 +96,10 @@ class HealthWatch:
         host, spec = self._launching.host, self._launching.spec
         try:
             async with asyncio.timeout(spec.health.timeout + PATIENCE):
-                return await self._launching.look(engine)
+                with only_ours():
+                    return await self._launching.look(engine)
         except DriverError as error:
             self._once(host.trouble, f"its health could not be asked for: {error.cause.message}")
-        except asyncio.CancelledError as error:
-            if is_cancelled():
-                raise
-            self._once(host.misbehaved, f"a health check failed: {error!r}")
         except Exception as error:  # noqa: BLE001 - a driver's broken promise must not end the watch
             self._once(host.misbehaved, f"a health check failed: {error!r}")
         return None

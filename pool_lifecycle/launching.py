@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from attrs import define, evolve, field, frozen
 
 from pool_lifecycle import handoff, logtail, probing, verdict
-from pool_lifecycle.cancelling import heed
+from pool_lifecycle.cancelling import heed, only_ours
 from pool_lifecycle.causes import LOST, Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.devices import cuda_visible
 from pool_lifecycle.events import Event, Exited, Launched, Target
@@ -141,7 +141,8 @@ class Launching:
     async def _watch(self, instance: Instance, launch: Launch, engine: Engine) -> ExitStatus:
         """Tell the pool when the engine has ended, from its launch on, whatever state the pool is in."""
         try:
-            status = expected(ExitStatus, await engine.wait(), "wait")
+            with only_ours():
+                status = expected(ExitStatus, await engine.wait(), "wait")
         except Exception as error:  # noqa: BLE001 - a driver's broken promise must not hide an ending
             self.misbehaved(f"waiting for generation {instance.generation} failed: {error!r}")
             status = LOST
@@ -244,11 +245,10 @@ class Launching:
         )
         await _in_thread(partial(document.write, self._handoff_path))
 
-    async def withdraw(self) -> None:
-        """Take the handoff document away: nothing serves any more."""
+    def withdraw(self) -> None:
+        """Take the handoff document away: nothing serves any more. No end of an engine waits for this."""
         try:
-            if self._handoff_path.exists():
-                await _in_thread(partial(handoff.remove, self._handoff_path))
+            handoff.remove(self._handoff_path)
         except OSError as error:
             what = f"its handoff file {self._handoff_path} could not be removed: {error.strerror}"
             self.host.trouble(self.spec.pool_id, what)
@@ -264,7 +264,8 @@ class Launching:
         engine = self.engines.get(instance.token)
         try:
             if engine is not None:
-                await engine.stop(kill_after=kill_after)
+                with only_ours():
+                    await engine.stop(kill_after=kill_after)
         except Exception as error:  # noqa: BLE001 - an engine has to be ended, whatever its driver does
             self.misbehaved(f"stopping generation {instance.generation} failed: {error!r}")
             return False

@@ -32,6 +32,9 @@ LOGGER = logging.getLogger("pool_lifecycle")
 """Where every record goes. Silent until the program configures logging, as libraries should be."""
 LOGGER.addHandler(logging.NullHandler())
 
+if not (_transitions := logging.getLogger("transitions")).level:
+    _transitions.setLevel(logging.WARNING)  # at INFO it tells three lines of its insides for every step
+
 Entry = tuple[int, str, dict[str, Any]]
 """Level, sentence, fields."""
 

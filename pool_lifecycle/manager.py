@@ -167,6 +167,7 @@ class PoolManager:
         except asyncio.CancelledError:
             # A second Ctrl-C makes asyncio.run cancel every task there is, those that end engines included.
             await asyncio.gather(*(pool.kill() for pool in self), return_exceptions=True)
+            await asyncio.gather(*(pool.close() for pool in self), return_exceptions=True)
             raise
         finally:
             self.changes.close()

@@ -71,7 +71,7 @@ class Pool:
     """A pool of a manager. Made by `PoolManager.add`; every method is for the loop's thread, but `acquire`.
 
     Cancelling a caller cancels its wait, never the pool's work. Durations are in seconds; one that is none
-    is a ConfigError. Once the manager closes, everything raises ManagerClosed.
+    is a ConfigError. Once the manager closes, whatever is asked raises ManagerClosed, and leases are refused.
     """
 
     __slots__ = (
@@ -218,8 +218,12 @@ class Pool:
 
     async def reached(self, *states: PoolState | str) -> None:
         """Return as soon as it is, or was in the meantime, in one of the states."""
+        for state in states:
+            _check("state", state, one_of(tuple(map(str, PoolState))))
         if self.state in states:
             return
+        if self._closed:
+            raise self._gone()
         with self._staff.waiters.one(lambda snapshot, _: DONE if snapshot.state in states else None) as there:
             await there
 
@@ -252,6 +256,7 @@ class Pool:
         try:
             before = self._snapshot
             self._snapshot, effects = step(before, event, self.host.loop.time())
+            self._lose_leases(before, self._snapshot)
             for effect in effects:
                 self._obey(effect, before)
             self._settle(before)
@@ -280,7 +285,6 @@ class Pool:
         after = self._snapshot
         if after.engines is not before.engines:
             self._hurry(before, after)
-            self._lose_leases(before, after)
         if after.epoch != before.epoch:
             self._staff.health.follow(after)
         self._arm()
@@ -354,6 +358,9 @@ class Pool:
                 self.launching.end_soon(one, max(0.0, one.kill_at - now))
 
     def _lose_leases(self, before: Snapshot, after: Snapshot) -> None:
+        """Before anybody is told of the new state, so that its count of leases is true."""
+        if after.engines is before.engines:
+            return
         kept = {one.generation for one in after.engines}
         for one in before.engines:
             if one.generation not in kept and (lost := self.book.lose(one.generation)):

@@ -106,10 +106,10 @@ class HealthSpec:
 class Limits:
     """How long each part of a pool's life may last, in seconds.
 
-    `staging`: from the first byte to a model in place. `start`: from launch to ready; it is extended by
-    progress (new engine output no older than `stall`) up to `start_hard`. `drain`: used when a drain names
-    no deadline. `stop_grace`: from SIGTERM to SIGKILL. `reclaim`: from SIGKILL until what is left counts as
-    stuck. `budget`: how long a start that is due may wait for its turn on the host.
+    `staging`: from the first byte to a model in place. `start`: from launch to ready. Both are extended by
+    progress (bytes of the model, output of the engine, no older than `stall`) up to `start_hard`. `drain`:
+    used when a drain names no deadline. `stop_grace`: from SIGTERM to SIGKILL. `reclaim`: from SIGKILL until
+    what is left counts as stuck. `budget`: how long a start that is due may wait for its turn on the host.
     """
 
     staging: float = field(default=120.0, metadata=checked(seconds(0.001)))

@@ -10,6 +10,8 @@ import asyncio
 import math
 from collections.abc import Callable
 
+from pool_lifecycle.wake import call_each
+
 TICK = 0.25
 """Seconds between two ticks: a call comes less than this after its time."""
 
@@ -57,6 +59,5 @@ class Ticks:
         self._timer = None
         now = self._loop.time()
         for tick in sorted(tick for tick in self._due if tick * TICK <= now):
-            for call in self._due.pop(tick):
-                call()
+            call_each(self._due.pop(tick))
         self._arm()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from pool_lifecycle.activities import RUNNERS, STAGE_OF, Subject, failure
-from pool_lifecycle.cancelling import is_cancelled
+from pool_lifecycle.cancelling import only_ours
 from pool_lifecycle.events import Failed, Outcome
 from pool_lifecycle.lifecycle import Activity
 
@@ -44,18 +44,15 @@ class Work:
         for task in previous:
             await self._end_of(task)
         outcome = await self._outcome(activity, epoch)
-        if self.tasks[-1] is asyncio.current_task():
-            # It is over: the step it causes has nothing to cancel.
-            self.tasks = tuple(task for task in self.tasks[:-1] if not task.done())
+        # It is over: the step it causes has nothing to cancel.
+        me = asyncio.current_task()
+        self.tasks = tuple(task for task in self.tasks if task is not me and not task.done())
         self._report(outcome)
 
     async def _outcome(self, activity: Activity, epoch: int) -> Outcome:
         try:
-            return await RUNNERS[activity](self._pool, epoch)
-        except asyncio.CancelledError as error:
-            if is_cancelled():
-                raise
-            return Failed(epoch=epoch, cause=failure(error, STAGE_OF[activity]))
+            with only_ours():
+                return await RUNNERS[activity](self._pool, epoch)
         except Exception as error:  # noqa: BLE001 - whatever a driver raises becomes a cause
             return Failed(epoch=epoch, cause=failure(error, STAGE_OF[activity]))
 

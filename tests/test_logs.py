@@ -186,3 +186,8 @@ def test_a_holder_cannot_forge_a_line() -> None:
     _, message, fields = entry(LeasesEnded("p", 1, "expired", ("a\nchat: ready", "x" * 10_000)))
     assert message == "2 leases expired: a\\nchat: ready, " + "x" * 57 + "..."
     assert fields["holders"] == ["a\\nchat: ready", "x" * 57 + "..."]
+
+
+def test_the_insides_of_a_step_are_not_told() -> None:
+    """A program that logs at INFO is told what happens to its pools, not how `transitions` runs a table."""
+    assert not logging.getLogger("transitions.core").isEnabledFor(logging.INFO)

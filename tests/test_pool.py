@@ -12,10 +12,10 @@ import pytest
 from attrs import evolve
 
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
-from pool_lifecycle.errors import StartFailed, Superseded
+from pool_lifecycle.errors import ConfigError, ManagerClosed, StartFailed, Superseded
 from pool_lifecycle.interfaces import Health
 from pool_lifecycle.lifecycle import PoolState
-from pool_lifecycle.records import EngineEnded, PreloadEnded
+from pool_lifecycle.records import EngineEnded, Moved, PreloadEnded
 from pool_lifecycle.spec import HealthSpec, Limits
 from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import EngineScript, ProbeScript, StageScript
@@ -333,3 +333,26 @@ async def test_an_operator_need_not_wait_for_the_next_attempt() -> None:
             await world.pool.start()
         _, seconds = await virtual_time.timed(world.pool.start())
         assert seconds == 0
+
+
+@virtually
+async def test_waiting_for_a_state_of_a_pool_that_is_gone_is_an_error() -> None:
+    """V4: nobody waits for what cannot come: not on a removed pool, and not for a state there is not."""
+    async with a_world() as world:
+        pool = world.pool
+        with pytest.raises(ConfigError, match="must be one of 'stopped', 'staging'"):
+            await pool.reached("redy")
+        await world.manager.remove("chat")
+        with pytest.raises(ManagerClosed, match="removed"):
+            await pool.reached("ready")
+
+
+@virtually
+async def test_whoever_hears_of_a_new_state_hears_its_true_number_of_leases() -> None:
+    """S9: a stopped pool has none, also at the moment at which observers are told."""
+    async with a_world() as world:
+        await world.ready()
+        world.pool.acquire("left")
+        await world.pool.stop()
+        last = world.of(Moved)[-1]
+        assert (last.notice.target, last.leases) == ("stopped", 0)

@@ -118,7 +118,7 @@ async def test_resume_and_allow_one_are_legal_where_the_table_says(state: PoolSt
 async def test_a_cancelled_caller_changes_nothing(state: PoolState) -> None:
     """Cancelling who asked for a stop cancels the wait, not the stop; nobody is left in the waiting list."""
     async with a_pool_in(state) as world:
-        for asking in (world.pool.stop(), world.pool.drain(3), world.pool.reached("nowhere")):
+        for asking in (world.pool.stop(), world.pool.drain(3), world.pool.reached()):
             caller = await world.began(asking)
             caller.cancel()
             with contextlib.suppress(asyncio.CancelledError, PoolLifecycleError):
@@ -133,7 +133,7 @@ async def test_the_manager_can_leave_everywhere(state: PoolState) -> None:
     """Leaving answers whoever waits (V4), ends everything in bounded time (V2), and leaves nothing behind."""
     ends_in = PoolState.STUCK if state is PoolState.STUCK else PoolState.STOPPED
     async with a_pool_in(state, ends_in=ends_in) as world:
-        waiting = await world.began(world.pool.reached("nowhere"))
+        waiting = await world.began(world.pool.reached())
         began = world.now
         await world.manager.close()
         await virtual_time.settle()

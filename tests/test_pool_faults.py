@@ -180,15 +180,17 @@ async def test_activities_do_not_pile_up_behind_a_deaf_one() -> None:
 # --- engines ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("error", [OSError("EAGAIN"), asyncio.CancelledError()])
 @virtually
-async def test_a_stop_that_fails_is_tried_again() -> None:
+async def test_a_stop_that_fails_is_tried_again(error: BaseException) -> None:
     """S5, V2: an engine has to be ended, whatever its driver does; each failure is reported."""
-    async with a_world(twist=twisted(only("stop", raising(OSError("EAGAIN")), times=2))) as world:
+    async with a_world(twist=twisted(only("stop", raising(error), times=2))) as world:
         await world.ready()
         _, seconds = await virtual_time.timed(world.pool.stop())
         assert seconds == 3.0
         told = [one.what for one in world.of(DriverMisbehaved)]
-        assert told == ["stopping generation 1 failed: OSError('EAGAIN')"] * 2
+        assert len(told) == 2
+        assert all("stopping generation 1 failed" in what and repr(error) in what for what in told)
 
 
 @virtually
@@ -207,7 +209,9 @@ async def test_a_stop_that_always_fails_is_stuck_until_it_works() -> None:
         await world.pool.reached("stopped")
 
 
-@pytest.mark.parametrize("how", [raising(OSError("lost")), returning("gone")])
+@pytest.mark.parametrize(
+    "how", [raising(OSError("lost")), raising(asyncio.CancelledError()), returning("gone")]
+)
 @virtually
 async def test_an_ending_that_cannot_be_read_is_unknown_and_never_a_success(
     how: Callable[[Call], Awaitable[Any]],
@@ -339,6 +343,22 @@ async def test_a_handoff_that_cannot_be_removed_is_reported_and_the_engine_ends(
         assert not world.living
         assert "engines/chat.json could not be removed" in world.of(Trouble)[0].what
         path.rmdir()
+
+
+@virtually
+async def test_no_thread_is_needed_to_end_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S5, V2: on a host that is short of threads, or with all of them hanging on a share, a stop stops."""
+
+    async def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with a_world() as world:
+        await world.ready()
+        monkeypatch.setattr(asyncio, "to_thread", no_thread)
+        await world.pool.stop()
+        assert world.pool.state == "stopped"
+        assert not world.living
+        assert not (world.folder / "engines/chat.json").exists()
 
 
 @virtually

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import re
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def test_the_sample_for_testers_runs() -> None:
     names: dict[str, object] = {}
     exec(python_blocks()[1], names)
     assert "drivers" in names
+
+
+def test_the_samples_on_observing_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block of docs/observing.md can be copied as it stands."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    page = (ROOT / "docs" / "observing.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        exec(block, {})
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:

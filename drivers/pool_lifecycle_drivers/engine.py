@@ -98,7 +98,7 @@ class LocalEngine:
 
     async def stop(self, *, kill_after: float) -> StopReport:
         """End the tree; see `Engine.stop`. The first SIGTERM has been sent before this first waits."""
-        if self._stopping is None or self._stopping.cancelled():
+        if self._stopping is None or _failed(self._stopping):
             self._ending = Ending(self._leader, self._tree)
             self._ending.kill_after(kill_after)
             self._ending.ask()
@@ -152,3 +152,8 @@ class LocalEngine:
         pidfile.remove(Details.load(self._handle.details).pid_path, self._handle)
         self._ports.release(self._handle.port)
         return StopReport(status, killed=ending.killed, ended=tuple(sorted(ending.ended)))
+
+
+def _failed(task: asyncio.Task[StopReport]) -> bool:
+    """Done without a result, so that it has to be done again."""
+    return task.done() and (task.cancelled() or task.exception() is not None)

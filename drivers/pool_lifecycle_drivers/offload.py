@@ -65,7 +65,7 @@ class Shared(Generic[T]):
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop, self._current, self._next = loop, None, None
-        if self._next is None:
+        if self._next is None or self._next.done():  # done without a look: it was cancelled
             self._next = loop.create_task(self._look(self._current))
         return await asyncio.shield(self._next)
 

@@ -140,3 +140,19 @@ def test_it_can_be_used_by_one_loop_after_another(run_real: Run) -> None:
     asyncio.run(give_up())
     looks.gate.set()
     assert run_real(shared.get()) == 2
+
+
+def test_a_look_that_was_cancelled_before_it_began_is_taken_anew(run_real: Run) -> None:
+    """A program that cancels all its tasks at the end still has to see whether its engines are gone."""
+
+    async def main() -> None:
+        shared = Shared(lambda: lambda: "seen")
+        asked = asyncio.ensure_future(shared.get())
+        await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        assert await shared.get() == "seen"
+
+    run_real(main())
