@@ -26,6 +26,7 @@ from pool_lifecycle.records import (
     Record,
     Trouble,
 )
+from pool_lifecycle.snapshot import Notify
 from pool_lifecycle.wording import plural, seconds, shown
 
 LOGGER = logging.getLogger("pool_lifecycle")
@@ -89,10 +90,16 @@ def _(record: Moved) -> Entry:
     if notice.source is notice.target:
         return logging.DEBUG, f"{notice.event} in {notice.source}: {notice.why}", fields
     bad = notice.target in _BAD
-    because = f" ({notice.cause})" if notice.cause is not None and bad else ""
+    because = f" ({notice.cause}{_remedy(notice)})" if notice.cause is not None and bad else ""
     level = logging.WARNING if bad else logging.INFO
     sentence = f"{notice.source} -> {notice.target} after {seconds(record.lasted)}: {notice.why}{because}"
     return level, sentence, fields
+
+
+def _remedy(notice: Notify) -> str:
+    """What would help, where nothing goes on by itself."""
+    cause = notice.cause
+    return f"; {cause.remedy}" if cause is not None and cause.remedy and not cause.heals else ""
 
 
 _BAD = frozenset({"recovering", "backing_off", "failed", "stuck", "reloading.undoing"})

@@ -38,6 +38,8 @@ CAUSE = Cause(FailureClass.SIGNAL, Stage.RUN, "it died", exit=ExitStatus(signal=
 WEDGED = Cause(FailureClass.HEALTH, Stage.RUN, "2 health checks in a row failed")
 UP = Notify(E.HEALTHY, S.STARTING, S.READY, "it answered")
 DOWN = Notify(E.CRASHED, S.READY, S.RECOVERING, "it ended", cause=CAUSE)
+MISSING = Cause(FailureClass.PREFLIGHT, Stage.PREFLIGHT, "no binary", heals=False, remedy="install it")
+OVER = Notify(E.FAILED, S.STAGING, S.FAILED, "nobody can help", cause=MISSING)
 STAYED = Notify(E.START, S.READY, S.READY, "it serves already", mark="joined")
 
 ENTRIES: list[tuple[Record, int, str]] = [
@@ -46,6 +48,11 @@ ENTRIES: list[tuple[Record, int, str]] = [
         Moved("p", 1, 2.5, 3, 0, DOWN),
         logging.WARNING,
         "ready -> recovering after 2.5 s: it ended (run failed: it died)",
+    ),
+    (
+        Moved("p", 1, 2.5, 3, 0, OVER),
+        logging.WARNING,
+        "staging -> failed after 2.5 s: nobody can help (preflight failed: no binary; install it)",
     ),
     (Moved("p", 1, 2.5, 3, 0, STAYED), logging.DEBUG, "start in ready: it serves already"),
     (DrainBegan("p", 1, 0, 5), logging.INFO, "drain began with no leases in flight"),

@@ -29,12 +29,17 @@ def over(pool: Pool) -> bool:
     )
 
 
+ECHO = 0.05
+"""Within so many seconds a second signal is taken for the first one, delivered twice."""
+
+
 @define(eq=False)
 class Foreground:
     """One run of a manager. The first wish to stop drains the pools, a second one kills what still runs."""
 
     manager: PoolManager
     _stops: list[int] = field(factory=list, init=False)
+    _stopped_at: float = field(default=0.0, init=False)
     _changed: asyncio.Event = field(factory=asyncio.Event, init=False)
     _tasks: set[asyncio.Task[None]] = field(factory=set, init=False)
     _stuck: bool = field(default=False, init=False)
@@ -53,7 +58,14 @@ class Foreground:
                 loop.remove_signal_handler(signum)
 
     def stop(self, signum: int) -> None:
-        """Somebody wants it to end."""
+        """Somebody wants it to end.
+
+        A supervisor may signal the process and its group, as `timeout` does: that is one wish, not two.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._stops and now - self._stopped_at < ECHO:
+            return
+        self._stopped_at = now
         self._stops.append(signum)
         self._changed.set()
 

@@ -142,6 +142,20 @@ def test_a_second_signal_kills(tmp_path: Path, second: int, code: int) -> None:
     assert run(tmp_path, [EngineScript(ready_after=1.0, ignores_term=True)], then) == (code, 6)
 
 
+def test_one_signal_delivered_twice_is_one_wish(tmp_path: Path) -> None:
+    """`timeout` and others signal a process and its group: the leases in flight still have their time."""
+
+    async def then(foreground: Foreground) -> None:
+        lease = foreground.manager["p0"].acquire("a")
+        foreground.stop(signal.SIGTERM)
+        foreground.stop(signal.SIGTERM)
+        await asyncio.sleep(3.0)
+        assert foreground.manager["p0"].state is PoolState.DRAINING
+        lease.release()
+
+    assert run(tmp_path, [SERVES], then) == (Exit.OK, 8)
+
+
 def test_signals_in_the_middle_of_a_start_are_heard(tmp_path: Path) -> None:
     """The start is called off, the engine ended."""
     assert run(tmp_path, [EngineScript(ready_after=None)], stopped, pools=2) == (Exit.OK, 5)

@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from pool_lifecycle.cli.exits import Exit
+from pool_lifecycle.cli.foreground import ECHO
 
 pytestmark = pytest.mark.slow
 
@@ -196,6 +197,9 @@ def test_a_second_ctrl_c_kills(program: Program) -> None:
     program.until('"to": "ready"')
     program.signal(signal.SIGINT)
     program.until('"to": "stopping"')
+    until = time.monotonic() + 2 * ECHO
+    while time.monotonic() < until:  # else it would be taken for the first one
+        os.sched_yield()
     program.signal(signal.SIGINT)
     assert program.ended() == 128 + signal.SIGINT
     nothing_left(program)
