@@ -49,11 +49,6 @@ ENTRIES: list[tuple[Record, int, str]] = [
         logging.WARNING,
         "ready -> recovering after 2.5 s: it ended (run failed: it died)",
     ),
-    (
-        Moved("p", 1, 2.5, 3, 0, OVER),
-        logging.WARNING,
-        "staging -> failed after 2.5 s: nobody can help (preflight failed: no binary; install it)",
-    ),
     (Moved("p", 1, 2.5, 3, 0, STAYED), logging.DEBUG, "start in ready: it serves already"),
     (DrainBegan("p", 1, 0, 5), logging.INFO, "drain began with no leases in flight"),
     (DrainBegan("p", 1, 2, 5), logging.WARNING, "drain began with 2 leases in flight, 5.0 s to go"),
@@ -198,3 +193,9 @@ def test_a_holder_cannot_forge_a_line() -> None:
 def test_the_insides_of_a_step_are_not_told() -> None:
     """A program that logs at INFO is told what happens to its pools, not how `transitions` runs a table."""
     assert not logging.getLogger("transitions.core").isEnabledFor(logging.INFO)
+
+
+def test_where_nothing_goes_on_by_itself_the_entry_says_what_would_help() -> None:
+    """Whoever reads why a pool failed for good reads there what to do about it."""
+    _, sentence, _ = entry(Moved("p", 1, 2.5, 3, 0, OVER))
+    assert sentence.endswith("nobody can help (preflight failed: no binary; install it)")
