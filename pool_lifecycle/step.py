@@ -61,6 +61,8 @@ from pool_lifecycle.wording import seconds
 
 _MACHINE = TableMachine(LIFECYCLE, LIFECYCLE_GUARDS)
 _ACTIVITY = {state: Activity(one.activity) for state, one in LIFECYCLE.states.items() if one.activity}
+_STATES: dict[str, PoolState] = {state: state for state in PoolState}
+_CLOSE, _PERSIST = CloseGate(), Persist()
 _FEEDS = {(feed.state, feed.event): feed for feed in FEEDS}
 
 _ASKED = frozenset(wish.kind for wish in (Start, Stop, Drain, Resume, Reload, Reset, AllowOne))
@@ -90,7 +92,7 @@ def step(snapshot: Snapshot, event: Event, now: float) -> Stepped:
     notice = _notice(snapshot, draft, kind, row)
     if row.to is None:
         return draft, _effects_of_staying(snapshot, draft, notice)
-    draft = _coupled(enter(draft, PoolState(row.to), event, now), now)
+    draft = _coupled(enter(draft, notice.target, event, now), now)
     return draft, _effects_of_moving(snapshot, draft, notice)
 
 
@@ -265,11 +267,11 @@ def _coupled(snapshot: Snapshot, now: float) -> Snapshot:
 
 
 def _effects_of_facts(before: Snapshot, after: Snapshot) -> tuple[Effect, ...]:
-    return (Persist(), *_circuit_news(before, after)) if after != before else ()
+    return (_PERSIST, *_circuit_news(before, after)) if after != before else ()
 
 
 def _effects_of_staying(before: Snapshot, after: Snapshot, notice: Notify) -> tuple[Effect, ...]:
-    stored = (Persist(),) if after != before else ()
+    stored = (_PERSIST,) if after != before else ()
     return (*stored, notice, *_circuit_news(before, after))
 
 
@@ -278,10 +280,10 @@ def _effects_of_moving(before: Snapshot, after: Snapshot, notice: Notify) -> tup
     same_gate = old.serving and new.serving and before.serving == after.serving
     effects: list[Effect] = []
     if old.serving and not new.serving:
-        effects.append(CloseGate())
+        effects.append(_CLOSE)
     if old.activity:
         effects.append(Cancel(before.epoch))
-    effects.append(Persist())
+    effects.append(_PERSIST)
     if new.serving and not same_gate:
         assert after.serving is not None  # a serving state is only entered with a healthy engine
         effects.append(OpenGate(after.serving))
@@ -291,7 +293,7 @@ def _effects_of_moving(before: Snapshot, after: Snapshot, notice: Notify) -> tup
 
 
 def _notice(before: Snapshot, draft: Snapshot, kind: PoolEvent, row: Row) -> Notify:
-    target = before.state if row.to is None else PoolState(row.to)
+    target = before.state if row.to is None else _STATES[row.to]
     changing = draft.plan.cause if draft.plan is not None else None
     return Notify(kind, before.state, target, row.why, row.mark, draft.cause or changing)
 
