@@ -8,7 +8,7 @@ The HTTP interface (/health, /completion, /v1/chat/completions, /slots, ...) is 
 instead: nothing else changes.
 
 SIGTERM ends it with exit code 0 once the model is loaded and open requests are through; a client that keeps
-a stream open can make that last for ever, so a second SIGTERM ends it at once. A model that does not load,
+a stream open may make that last for ever, so a second SIGTERM ends it at once. A model that does not load,
 or a port that is taken, is exit code 1, with llama.cpp's own words in the log.
 """
 
