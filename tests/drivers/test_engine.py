@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pool_lifecycle.causes import ExitStatus
+from pool_lifecycle_drivers import engine as engines
 from pool_lifecycle_drivers import pinned
 from pool_lifecycle_drivers.engine import Details, LocalEngine
 from pool_lifecycle_drivers.process import LocalLauncher
@@ -204,3 +205,22 @@ def test_details_that_are_not_ours_are_unknown() -> None:
     """A handle may come from a damaged store."""
     for text in ("", "null", "[]", '{"log_path": 1}', '{"log_path": "", "log_offset": "x", "pid_path": ""}'):
         assert Details.load(text) == Details()
+
+
+def test_a_stop_that_broke_is_begun_anew(
+    run_real: Run, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S5: whatever went wrong the first time, asked again it ends the engine, and says so."""
+
+    async def broken(*_: object) -> None:
+        raise OSError("no descriptor left")
+
+    async def main() -> None:
+        launched = await LocalLauncher().launch(request=bench.sh("exec sleep 1000"))
+        with monkeypatch.context() as patch:
+            patch.setattr(engines, "until_released", broken)
+            with pytest.raises(OSError, match="no descriptor left"):
+                await launched.stop(kill_after=5)
+        assert (await launched.stop(kill_after=5)).exit == ExitStatus(signal=signal.SIGTERM)
+
+    run_real(main())
