@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import struct
 import threading
@@ -19,9 +20,15 @@ from pool_lifecycle_drivers.growth import GrowthWatch
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
+def target_of(fd: str) -> str:
+    """What a descriptor of ours is open on; nothing when another thread has just closed it."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.readlink(f"/proc/self/fd/{fd}")
+    return ""
+
+
 def inotify_instances() -> int:
-    links = (f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd"))
-    return sum("inotify" in os.readlink(link) for link in links if os.path.lexists(link))
+    return sum("inotify" in target_of(fd) for fd in os.listdir("/proc/self/fd"))
 
 
 def none_is_left() -> bool:
