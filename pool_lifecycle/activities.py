@@ -35,6 +35,7 @@ from pool_lifecycle.launching import Launching
 from pool_lifecycle.leases import LeaseBook
 from pool_lifecycle.lifecycle import Activity
 from pool_lifecycle.notes import patience
+from pool_lifecycle.readiness import Readiness
 from pool_lifecycle.snapshot import Instance, Snapshot
 from pool_lifecycle.spec import PoolSpec
 
@@ -119,19 +120,19 @@ async def launch(pool: Subject, epoch: int) -> Outcome:
 
 
 async def _until_ready(pool: Subject, epoch: int, instance: Instance, engine: Engine) -> Outcome:
-    grew = asyncio.Event()
+    grew, look = asyncio.Event(), Readiness(pool.launching)
     follower = asyncio.ensure_future(_follow_output(pool, epoch, engine, grew))
-    owner = asyncio.ensure_future(pool.launching.until_port_held(engine))
+    owner = asyncio.ensure_future(look.until_port_held(engine))
     try:
-        await pool.launching.until_healthy(engine, grew, pool.see)
+        await look.until_healthy(engine, grew, pool.see)
         proven = owner.done() and owner.exception() is None
     finally:
         await _cancelled(follower, owner)
-    impostor = None if proven else await pool.launching.impostor(instance, engine)
+    impostor = None if proven else await look.impostor(instance, engine)
     if impostor is not None:
         return Failed(epoch=epoch, cause=impostor)
     with during(Stage.WARM_UP):
-        await pool.launching.warm_up(engine, grew, partial(pool.see, stage=Stage.WARM_UP))
+        await look.warm_up(engine, grew, partial(pool.see, stage=Stage.WARM_UP))
     heed()
     pool.see("writing the handoff document", stage=Stage.HANDOFF)
     with during(Stage.HANDOFF):

@@ -51,16 +51,43 @@ class Stage(enum.StrEnum):
     STOP = "stop"
 
 
+class Confidence(enum.StrEnum):
+    """How sure a conclusion is."""
+
+    CERTAIN = "certain"  # we did it ourselves, or the kernel or the device says so
+    LIKELY = "likely"  # evidence of one kind says so, and nothing speaks against it
+    GUESS = "guess"  # the best of weak evidence
+
+
+class ClueKind(enum.StrEnum):
+    """What the host can know about an ending beside its status."""
+
+    OOM_KILL = "oom_kill"
+
+
+@frozen
+class Clue:
+    """Something the host says about an ending, in words. `proof`: it is about this very process tree.
+
+    Without proof it is about a group of processes that this tree is only a part of.
+    """
+
+    kind: ClueKind
+    detail: str
+    proof: bool
+
+
 @frozen
 class ExitStatus:
     """How a process ended: by exit code, by signal, or unknown because the status was lost.
 
     Exactly one of `code` and `signal` is set when the status is known, neither when it was lost. A lost
-    status is never read as a success.
+    status is never read as a success. `clues` is what else the host knows about this ending.
     """
 
     code: int | None = None
     signal: int | None = None
+    clues: tuple[Clue, ...] = ()
 
     @classmethod
     def from_wait(cls, returncode: int) -> ExitStatus:
@@ -102,7 +129,8 @@ class Cause:
     """Why a start or a run failed.
 
     `heals` is False when trying again cannot help until somebody changes something (a missing binary, a
-    bad flag): then nothing is retried. `evidence` has the facts the conclusion rests on.
+    bad flag): then nothing is retried. `evidence` has the facts the conclusion rests on, the weightiest
+    first, and `confidence` says how sure it is.
     """
 
     kind: FailureClass
@@ -112,6 +140,7 @@ class Cause:
     remedy: str = ""
     exit: ExitStatus | None = None
     evidence: tuple[str, ...] = ()
+    confidence: Confidence = Confidence.CERTAIN
 
     @property
     def counted(self) -> bool:

@@ -21,6 +21,7 @@ from pool_lifecycle.events import Unhealthy
 from pool_lifecycle.interfaces import Health
 from pool_lifecycle.launching import Launching
 from pool_lifecycle.lifecycle import LIFECYCLE
+from pool_lifecycle.readiness import Readiness
 from pool_lifecycle.records import EngineUnhealthy
 from pool_lifecycle.snapshot import Instance, Snapshot
 from pool_lifecycle.ticks import TICK
@@ -97,7 +98,7 @@ class HealthWatch:
         try:
             async with asyncio.timeout(spec.health.timeout + PATIENCE):
                 with only_ours():
-                    return await self._launching.look(engine)
+                    return await Readiness(self._launching).look(engine)
         except DriverError as error:
             self._once(host.trouble, f"its health could not be asked for: {error.cause.message}")
         except Exception as error:  # noqa: BLE001 - a driver's broken promise must not end the watch

@@ -157,10 +157,14 @@ class ProbeTarget:
 
 @frozen
 class Health:
-    """The answer of one probe. `detail` says in a few words what was seen; it never quotes a whole body."""
+    """The answer of one probe. `detail` says in a few words what was seen; it never quotes a whole body.
+
+    `silent`: nothing was answered within the time-out, which a busy engine and a hanging one have in common.
+    """
 
     ok: bool
     detail: str
+    silent: bool = False
 
 
 @runtime_checkable
@@ -172,6 +176,26 @@ class HealthProbe(Protocol):
 
         Raises DriverError only when the probe itself cannot be carried out (its program is missing).
         """
+
+
+@frozen
+class WorkCounter:
+    """A number that grows as long as an engine gets on with its work, and where it is told.
+
+    `path` answers over HTTP in Prometheus' text format; the values of every sample of the metrics in `names`
+    are added up.
+    """
+
+    path: str
+    names: tuple[str, ...]
+
+
+@runtime_checkable
+class WorkProbe(Protocol):
+    """What a health probe may be able to do as well: read a counter of work."""
+
+    async def count(self, *, target: ProbeTarget, names: tuple[str, ...], timeout: float) -> float | None:  # noqa: ASYNC109
+        """The sum of the metrics' samples at `target.path`; None when nothing usable was answered in time."""
 
 
 # --- models ----------------------------------------------------------------------------------------
@@ -302,7 +326,11 @@ class CommandContext:
 
 @runtime_checkable
 class EngineProfile(Protocol):
-    """What is particular to one kind of engine. Pure: it computes, it does nothing."""
+    """What is particular to one kind of engine. Pure: it computes, it does nothing.
+
+    A profile may also have `work`, a `WorkCounter`: then an engine that is silent while it gets on with its
+    work is busy, and one that answers but does not get on with the work it was given hangs.
+    """
 
     @property
     def name(self) -> str:

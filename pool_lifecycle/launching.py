@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field
 
-from pool_lifecycle import handoff, logtail, probing, verdict
-from pool_lifecycle.cancelling import heed, only_ours
-from pool_lifecycle.causes import LOST, Cause, ExitStatus, FailureClass, Stage
+from pool_lifecycle import handoff, logtail
+from pool_lifecycle.addressing import url_of
+from pool_lifecycle.cancelling import only_ours
+from pool_lifecycle.causes import LOST, Cause, ExitStatus, Stage
 from pool_lifecycle.devices import cuda_visible
 from pool_lifecycle.events import Event, Exited, Launched, Target
 from pool_lifecycle.host import Host
@@ -22,41 +21,20 @@ from pool_lifecycle.interfaces import (
     Command,
     CommandContext,
     Engine,
-    EngineHandle,
     EngineLauncher,
     EngineProfile,
     ExitZero,
-    Health,
-    Inspection,
     LaunchRequest,
-    ProbeTarget,
     StagedModel,
     StageProgress,
 )
+from pool_lifecycle.postmortem import Launch, judged
+from pool_lifecycle.promises import expected
 from pool_lifecycle.records import EngineEnded
-from pool_lifecycle.redaction import secrets_of, without
 from pool_lifecycle.snapshot import Instance
 from pool_lifecycle.spec import PoolSpec
 
 T = TypeVar("T")
-
-PROBE_GAP = 0.010
-"""At least this many seconds between the begins of two probes, however much an engine logs."""
-
-FIRST_LOOK, LAST_LOOK = 0.05, 5.0
-"""The shortest and the longest pause between two looks at who holds the port, in seconds."""
-
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
-"""Where an engine is reached that listens on every address."""
-
-
-@frozen
-class Launch:
-    """What is remembered of one launch: the request, when it was, where in the log it begins (bytes)."""
-
-    request: LaunchRequest
-    at: float
-    log_offset: int
 
 
 @define(eq=False)
@@ -80,7 +58,7 @@ class Launching:
         """Everything known beforehand to make the launch fail."""
         self._port = await self._choose_port()
         instance = Instance(0, "preflight", target)
-        causes = await self._launcher.preflight(request=self._request(instance, self._port))
+        causes = await self.launcher.preflight(request=self.request(instance, self._port))
         return tuple(expected(Cause, one, "preflight") for one in causes)
 
     async def stage(self, target: Target, progress: Callable[[StageProgress], None], *, keep: Target) -> None:
@@ -94,7 +72,7 @@ class Launching:
 
     async def _choose_port(self) -> int:
         engine = self.spec.engine
-        return engine.port or await self._launcher.reserve_port(host=engine.host)
+        return engine.port or await self.launcher.reserve_port(host=engine.host)
 
     # --- the launch ------------------------------------------------------------------------------------
 
@@ -124,10 +102,10 @@ class Launching:
 
     async def _launch(self, instance: Instance) -> Engine:
         port, self._port = self._port or await self._choose_port(), None
-        request = self._request(instance, port)
+        request = self.request(instance, port)
         launch = Launch(request, self.host.loop.time(), logtail.size(request.log_path))
         self._launches[instance.token] = launch
-        launched = await self._launcher.launch(request=request)
+        launched = await self.launcher.launch(request=request)
         engine = expected(Engine, launched, "launch")  # type: ignore[type-abstract]
         self.engines[instance.token] = engine
         self._watches[instance.token] = self.keep(self._watch(instance, launch, engine))
@@ -149,7 +127,7 @@ class Launching:
         cause = self._verdict(launch, status, Stage.RUN)
         now = self.host.loop.time()
         self.host.observe(EngineEnded(self.spec.pool_id, now, instance.generation, now - launch.at, cause))
-        graceful = self.spec.engine.exit_zero or self._profile.exit_zero
+        graceful = self.spec.engine.exit_zero or self.profile.exit_zero
         self.tell(Exited(instance.token, status, cause, graceful == ExitZero.GRACEFUL))
         return status
 
@@ -158,82 +136,7 @@ class Launching:
         return self._verdict(self._launches[instance.token], status, Stage.HEALTH)
 
     def _verdict(self, launch: Launch, status: ExitStatus, stage: Stage) -> Cause:
-        said = logtail.last_lines(launch.request.log_path, since=launch.log_offset)
-        secrets = _secrets(launch.request)
-        lines = tuple(without(secrets, line) for line in said)
-        lived = self.host.loop.time() - launch.at
-        known, log = self._profile.patterns, launch.request.log_path
-        return verdict.ending(status, stage=stage, lived=lived, lines=lines, patterns=known, log=log)
-
-    # --- readiness -------------------------------------------------------------------------------------
-
-    async def until_healthy(
-        self, engine: Engine, grew: asyncio.Event, see: Callable[[str], None], *, path: str | None = None
-    ) -> None:
-        """Probe until the answer is healthy: often at first, then less, and at once when output grew."""
-        target = self._target(engine, path)
-        loop = self.host.loop
-        launched = loop.time()
-        while True:
-            grew.clear()
-            began = loop.time()
-            health = await self._ask(target)
-            if health.ok:
-                return
-            see(f"{target.path}: {health.detail}")
-            took, age = loop.time() - began, loop.time() - launched
-            await _either(grew, probing.pause(age, took))
-            await asyncio.sleep(max(0.0, PROBE_GAP - (loop.time() - began)))
-
-    async def look(self, instance: Instance) -> Health:
-        """Probe the engine of `instance` once."""
-        return await self._ask(self._target(self.engines[instance.token], None))
-
-    async def _ask(self, target: ProbeTarget) -> Health:
-        probe = self.host.drivers.health_probe(self.spec.health.probe)
-        answer = await probe.check(target=target, timeout=self.spec.health.timeout)
-        heed()
-        return expected(Health, answer, "check")
-
-    async def until_port_held(self, engine: Engine) -> None:
-        """Return once the engine's own process tree holds its port. It is looked at ever less often.
-
-        So readiness need not wait for a look at the process table when the healthy answer comes.
-        """
-        pause = FIRST_LOOK
-        while True:
-            await asyncio.sleep(pause)
-            if await self._holds_port(engine):
-                return
-            pause = min(2 * pause, LAST_LOOK)
-
-    async def _holds_port(self, engine: Engine) -> bool:
-        seen = expected(Inspection, await engine.inspect(), "inspect")
-        heed()
-        return engine.handle.port in seen.listening
-
-    async def impostor(self, instance: Instance, engine: Engine) -> Cause | None:
-        """Why the healthy answer cannot have come from our own engine; None when it did."""
-        if await self._holds_port(engine):
-            return None
-        request = self._request(instance, engine.handle.port)
-        causes = await self._launcher.preflight(request=request)
-        held = next((one for one in causes if one.kind is FailureClass.PORT_IN_USE), None)
-        if held is None:
-            return None
-        message = f"the healthy answer did not come from our engine: {held.message}"
-        return evolve(held, stage=Stage.HEALTH, message=message)
-
-    async def warm_up(self, engine: Engine, grew: asyncio.Event, see: Callable[[str], None]) -> None:
-        """Make the first request for the users, if one is configured."""
-        if self.spec.health.warm_up is not None:
-            see("warming up")
-            await self.until_healthy(engine, grew, see, path=self.spec.health.warm_up)
-
-    def _target(self, engine: Engine, path: str | None) -> ProbeTarget:
-        health, handle = self.spec.health, engine.handle
-        wanted = path or health.path or self._profile.health_path
-        return ProbeTarget(reachable(handle.host), handle.port, wanted, health.command)
+        return judged(launch, status, stage, now=self.host.loop.time(), profile=self.profile)
 
     # --- handing off -----------------------------------------------------------------------------------
 
@@ -301,14 +204,17 @@ class Launching:
         self.host.misbehaved(self.spec.pool_id, what)
 
     @property
-    def _launcher(self) -> EngineLauncher:
+    def launcher(self) -> EngineLauncher:
+        """The pool's launcher."""
         return self.host.drivers.launcher(self.spec.launcher)
 
     @property
-    def _profile(self) -> EngineProfile:
+    def profile(self) -> EngineProfile:
+        """The pool's engine profile."""
         return self.host.drivers.profile(self.spec.engine.profile)
 
-    def _request(self, instance: Instance, port: int) -> LaunchRequest:
+    def request(self, instance: Instance, port: int) -> LaunchRequest:
+        """What a launch of `instance` on `port` asks of the launcher."""
         spec, paths = self.spec, self.host.paths
         staged = self._staged.get(instance.target)
         context = CommandContext(
@@ -319,7 +225,7 @@ class Launching:
             slots=spec.slots,
             model_path=staged.path if staged else instance.target.model,
         )
-        command = self._profile.command(context=context)
+        command = self.profile.command(context=context)
         return LaunchRequest(
             pool_id=spec.pool_id,
             generation=instance.generation,
@@ -335,42 +241,11 @@ class Launching:
         )
 
 
-def _secrets(request: LaunchRequest) -> frozenset[str]:
-    """What the engine was given and may repeat in its log, but nobody else is to read."""
-    inherited = {name: os.environ.get(name, "") for name in request.env_passthrough}
-    return secrets_of(request.command.argv, {**inherited, **dict(request.command.env)})
-
-
-def reachable(host: str) -> str:
-    """The address at which an engine bound to `host` is reached from this machine."""
-    return _ANYWHERE.get(host, host)
-
-
-def url_of(handle: EngineHandle) -> str:
-    """Where the engine is reached."""
-    host = reachable(handle.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{handle.port}"
-
-
-def expected(kind: type[T], value: object, verb: str) -> T:
-    """`value`, if it is what that verb of a driver promises. Raises TypeError."""
-    if not isinstance(value, kind):
-        raise TypeError(f"{verb!r} returned {value!r}, not a {kind.__name__}")
-    return value
-
-
 def _mask(spec: PoolSpec) -> tuple[tuple[str, str], ...]:
     """The engine sees its masked devices only, numbered as the driver's tools number them."""
     if spec.device_mask is None:
         return ()
     return (("CUDA_VISIBLE_DEVICES", cuda_visible(spec.device_mask)), ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"))
-
-
-async def _either(event: asyncio.Event, seconds: float) -> None:
-    """Wait until the event is set, at most so many seconds."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
 
 
 async def _in_thread(work: Callable[[], object]) -> None:

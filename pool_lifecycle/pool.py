@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from pool_lifecycle.addressing import url_of
 from pool_lifecycle.agenda import next_due
 from pool_lifecycle.answers import DONE, judge_of
 from pool_lifecycle.causes import Stage
@@ -39,7 +40,7 @@ from pool_lifecycle.events import (
 )
 from pool_lifecycle.explain import explain
 from pool_lifecycle.host import Host
-from pool_lifecycle.launching import Launching, url_of
+from pool_lifecycle.launching import Launching
 from pool_lifecycle.lease import Lease
 from pool_lifecycle.leases import LeaseBook
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState

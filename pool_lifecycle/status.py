@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from pool_lifecycle.launching import url_of
+from pool_lifecycle.addressing import url_of
 from pool_lifecycle.lease import Blocker
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
 

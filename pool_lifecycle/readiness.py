@@ -1,0 +1,110 @@
+"""Whether an engine is ready: it answers that it is healthy, and the answer is its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from attrs import evolve
+
+from pool_lifecycle import probing
+from pool_lifecycle.addressing import reachable
+from pool_lifecycle.cancelling import heed
+from pool_lifecycle.causes import Cause, FailureClass, Stage
+from pool_lifecycle.interfaces import Engine, Health, Inspection, ProbeTarget
+from pool_lifecycle.launching import Launching
+from pool_lifecycle.promises import expected
+from pool_lifecycle.snapshot import Instance
+
+PROBE_GAP = 0.010
+"""At least this many seconds between the begins of two probes, however much an engine logs."""
+
+FIRST_LOOK, LAST_LOOK = 0.05, 5.0
+"""The shortest and the longest pause between two looks at who holds the port, in seconds."""
+
+
+class Readiness:
+    """Looks at the engines of one pool."""
+
+    __slots__ = ("_launching",)
+
+    def __init__(self, launching: Launching) -> None:
+        self._launching = launching
+
+    # --- readiness -------------------------------------------------------------------------------------
+
+    async def until_healthy(
+        self, engine: Engine, grew: asyncio.Event, see: Callable[[str], None], *, path: str | None = None
+    ) -> None:
+        """Probe until the answer is healthy: often at first, then less, and at once when output grew."""
+        target = self._target(engine, path)
+        loop = self._launching.host.loop
+        launched = loop.time()
+        while True:
+            grew.clear()
+            began = loop.time()
+            health = await self._ask(target)
+            if health.ok:
+                return
+            see(f"{target.path}: {health.detail}")
+            took, age = loop.time() - began, loop.time() - launched
+            await _either(grew, probing.pause(age, took))
+            await asyncio.sleep(max(0.0, PROBE_GAP - (loop.time() - began)))
+
+    async def look(self, instance: Instance) -> Health:
+        """Probe the engine of `instance` once."""
+        return await self._ask(self._target(self._launching.engines[instance.token], None))
+
+    async def _ask(self, target: ProbeTarget) -> Health:
+        probe = self._launching.host.drivers.health_probe(self._launching.spec.health.probe)
+        answer = await probe.check(target=target, timeout=self._launching.spec.health.timeout)
+        heed()
+        return expected(Health, answer, "check")
+
+    async def until_port_held(self, engine: Engine) -> None:
+        """Return once the engine's own process tree holds its port. It is looked at ever less often.
+
+        So readiness need not wait for a look at the process table when the healthy answer comes.
+        """
+        pause = FIRST_LOOK
+        while True:
+            await asyncio.sleep(pause)
+            if await self._holds_port(engine):
+                return
+            pause = min(2 * pause, LAST_LOOK)
+
+    async def _holds_port(self, engine: Engine) -> bool:
+        seen = expected(Inspection, await engine.inspect(), "inspect")
+        heed()
+        return engine.handle.port in seen.listening
+
+    async def impostor(self, instance: Instance, engine: Engine) -> Cause | None:
+        """Why the healthy answer cannot have come from our own engine; None when it did."""
+        if await self._holds_port(engine):
+            return None
+        request = self._launching.request(instance, engine.handle.port)
+        causes = await self._launching.launcher.preflight(request=request)
+        held = next((one for one in causes if one.kind is FailureClass.PORT_IN_USE), None)
+        if held is None:
+            return None
+        message = f"the healthy answer did not come from our engine: {held.message}"
+        return evolve(held, stage=Stage.HEALTH, message=message)
+
+    async def warm_up(self, engine: Engine, grew: asyncio.Event, see: Callable[[str], None]) -> None:
+        """Make the first request for the users, if one is configured."""
+        if self._launching.spec.health.warm_up is not None:
+            see("warming up")
+            await self.until_healthy(engine, grew, see, path=self._launching.spec.health.warm_up)
+
+    def _target(self, engine: Engine, path: str | None) -> ProbeTarget:
+        health, handle = self._launching.spec.health, engine.handle
+        wanted = path or health.path or self._launching.profile.health_path
+        return ProbeTarget(reachable(handle.host), handle.port, wanted, health.command)
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    """Wait until the event is set, at most so many seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
