@@ -53,10 +53,14 @@ def ending(
 
 @frozen
 class FailedCheck:
-    """One health check that failed: when, on the wall clock (seconds), and what was seen instead."""
+    """One health check that failed: when, on the wall clock (seconds), and what was seen instead.
+
+    `silent`: nothing was answered in time, or the work stood still: it looks like a hang.
+    """
 
     at: float
     detail: str
+    silent: bool = False
 
 
 TIMES_SHOWN = 5
@@ -70,7 +74,7 @@ def unhealthy(checks: tuple[FailedCheck, ...], *, log: str) -> Cause:
     when = ", ".join(clock) if len(clock) <= TIMES_SHOWN else f"{clock[0]} to {clock[-1]}"
     what = "1 health check failed" if len(checks) == 1 else f"{len(checks)} health checks in a row failed"
     return Cause(
-        FailureClass.HEALTH,
+        FailureClass.HANG if all(one.silent for one in checks) else FailureClass.HEALTH,
         Stage.RUN,
         f"{what} (at {when} UTC): {checks[-1].detail}",
         remedy=f"look at the engine's log, {log}; if it was only busy, give it a larger health.timeout",
