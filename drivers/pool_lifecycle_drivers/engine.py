@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from contextlib import suppress
 
 import attrs
 from attrs import frozen
 
-from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
+from pool_lifecycle.causes import Cause, Clue, ExitStatus, FailureClass, Stage
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.interfaces import EngineHandle, Inspection, StopReport
 from pool_lifecycle_drivers import pidfile
 from pool_lifecycle_drivers.census import Census
 from pool_lifecycle_drivers.ending import Ending
 from pool_lifecycle_drivers.offload import in_thread
+from pool_lifecycle_drivers.oom import OomWatch
 from pool_lifecycle_drivers.output import Output
 from pool_lifecycle_drivers.pinned import POLL, Pinned
 from pool_lifecycle_drivers.ports import PortBook, socket_inodes
@@ -66,6 +68,7 @@ class LocalEngine:
         *,
         ports: PortBook,
         census: Census,
+        oom: OomWatch,
     ) -> None:
         self._handle = handle
         self._leader = leader
@@ -73,9 +76,11 @@ class LocalEngine:
         self._output = output
         self._ports = ports
         self._census = census
+        self._oom = oom
         self._sockets: frozenset[int] = frozenset()
         self._status: ExitStatus | None = None
         self._exited = asyncio.Event()
+        self._asking: asyncio.Task[None] | None = None
         self._ending: Ending | None = None
         self._stopping: asyncio.Task[StopReport] | None = None
         ports.hold(handle.port)
@@ -90,7 +95,8 @@ class LocalEngine:
         """Return when the leading process has ended, with how; LOST where nobody can know.
 
         That is so when it is not our child, or the program we are part of ignores SIGCHLD or reaps children
-        that are not its own.
+        that are not its own. What the host knows of an OOM kill is in `clues`. It is told at once, but for a
+        SIGKILL that may be the kernel's: its log is asked first, for at most a quarter of a second.
         """
         while self._status is None:
             await self._exited.wait()
@@ -113,10 +119,12 @@ class LocalEngine:
             found = await self._tree.look()
             pids = tuple(sorted(who.pid for who in found))
             listening = await self._census.listeners()
-            held = await in_thread(lambda: socket_inodes(pids))
+            held, look = await in_thread(lambda: (socket_inodes(pids), self._oom.look(self._leader.who.pid)))
         except OSError as error:
             message = f"the processes of the host cannot be looked at: {error}"
             raise DriverError(NAME, Cause(FailureClass.UNKNOWN, Stage.RUN, message)) from error
+        if self._leader.alive():  # after the look: an ended process shows another cgroup than it was in
+            self._oom.remember(look)
         own = [one for one in listening if one.inode in held]
         self._sockets |= {one.inode for one in own if one.port == self._handle.port}
         return Inspection(
@@ -138,7 +146,32 @@ class LocalEngine:
         if status is None:  # a debugger that traces it gets to know first
             asyncio.get_running_loop().call_later(POLL, self._read_status)
             return
-        self._status = status
+        clue = None if self._killed() else self._oom.counted(status, self._tree)
+        if self._may_be_logged(status, clue):
+            self._asking = asyncio.get_running_loop().create_task(self._ask_log(status, clue))
+        else:
+            self._tell(status, clue)
+
+    def _killed(self) -> bool:
+        """Whether we did it."""
+        return self._ending is not None and self._ending.killed
+
+    def _may_be_logged(self, status: ExitStatus, clue: Clue | None) -> bool:
+        """Whether the kernel's log may know more of this ending: it only tells of its own kills."""
+        unexplained = not (self._killed() or (clue is not None and clue.proof))
+        could_be = status.signal == signal.SIGKILL or not status.known
+        return unexplained and could_be and self._oom.may_be_logged()
+
+    async def _ask_log(self, status: ExitStatus, clue: Clue | None) -> None:
+        logged = None
+        try:
+            logged = await self._oom.logged(self._tree)
+        finally:
+            self._tell(status, logged, clue)
+
+    def _tell(self, status: ExitStatus, *clues: Clue | None) -> None:
+        known = tuple(clue for clue in clues if clue is not None)
+        self._status = attrs.evolve(status, clues=known) if known else status
         self._exited.set()
 
     async def _end(self, ending: Ending) -> StopReport:

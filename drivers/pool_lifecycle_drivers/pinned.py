@@ -20,6 +20,9 @@ from pool_lifecycle_drivers.procfs import Identity, identify, read_entry
 POLL = 0.1
 """Seconds between two looks at a process that has no pidfd."""
 
+SAFETY = 60.0
+"""Seconds between two looks at a process that has one, should the kernel's word ever get lost on its way."""
+
 
 class Pinned:
     """A process that stays the one it was, whatever becomes of its number.
@@ -57,6 +60,7 @@ class Pinned:
             self._look()
         else:
             self._loop.add_reader(self._fd, self._ended)
+            self._look_again()
 
     def send(self, number: int) -> bool:
         """Signal it if it still runs. False when it does not, or cannot be signalled safely."""
@@ -139,11 +143,16 @@ class Pinned:
 
     def _look(self) -> None:
         if self.alive():
-            self._timer = self._loop.call_later(POLL, self._look)
+            self._look_again()
         else:
             self._ended()
 
+    def _look_again(self) -> None:
+        self._timer = self._loop.call_later(POLL if self._fd is None else SAFETY, self._look)
+
     def _ended(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if self._fd is not None:
             self._loop.remove_reader(self._fd)
         callbacks, self._on_end = self._on_end, []

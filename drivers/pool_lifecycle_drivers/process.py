@@ -33,6 +33,7 @@ from pool_lifecycle_drivers.engine import NAME, Details, LocalEngine
 from pool_lifecycle_drivers.environment import engine_environment
 from pool_lifecycle_drivers.growth import GrowthWatch
 from pool_lifecycle_drivers.offload import in_thread
+from pool_lifecycle_drivers.oom import OomKills, OomWatch
 from pool_lifecycle_drivers.output import Output, open_for_append
 from pool_lifecycle_drivers.pinned import Pinned, pin
 from pool_lifecycle_drivers.ports import PortBook, addresses
@@ -48,6 +49,7 @@ class LocalLauncher:
         self._ports = PortBook()
         self._growth = GrowthWatch()
         self._census = Census()
+        self._oom = OomKills()
 
     async def reserve_port(self, *, host: str) -> int:
         """A port free on every address of `host`; it is not handed out again for an hour, or while in use."""
@@ -103,6 +105,7 @@ class LocalLauncher:
         try:
             before = int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_SECOND)
             details = Details(request.log_path, os.fstat(log).st_size, request.pid_path)
+            oom = self._oom.watch_child()
             pid = spawn(request, environment, log)
         finally:
             os.close(log)
@@ -117,13 +120,13 @@ class LocalLauncher:
             start_ticks=leader.who.start_ticks,
             details=details.dump(),
         )
-        return self._engine(handle, leader)
+        return self._engine(handle, leader, oom)
 
-    def _engine(self, handle: EngineHandle, leader: Pinned) -> LocalEngine:
+    def _engine(self, handle: EngineHandle, leader: Pinned, oom: OomWatch) -> LocalEngine:
         details = Details.load(handle.details)
         output = Output(details.log_path, details.log_offset, self._growth)
         tree = Tree(leader.who, handle.token, self._census)
-        return LocalEngine(handle, leader, tree, output, ports=self._ports, census=self._census)
+        return LocalEngine(handle, leader, tree, output, ports=self._ports, census=self._census, oom=oom)
 
     async def _recover(self, handle: EngineHandle) -> LocalEngine | None:
         if handle.pid is None or handle.start_ticks is None:
@@ -135,10 +138,11 @@ class LocalLauncher:
         token = await in_thread(lambda: read_token(who.pid) if identify(who.pid) == who else None)
         if token not in {None, handle.token}:
             return None
+        oom = await in_thread(lambda: self._oom.watch(who.pid))
         living = await Tree(who, handle.token, self._census).look()
         leader = pin(who, ours=_is_child(who)) or Pinned(who, None)
         if living:
-            return self._engine(handle, leader)
+            return self._engine(handle, leader, oom)
         leader.release()
         pidfile.remove(Details.load(handle.details).pid_path, handle)
         return None

@@ -28,6 +28,16 @@ class Tree:
         self._census = census
         self._known: frozenset[Identity] = frozenset({leader})
 
+    @property
+    def pids(self) -> frozenset[int]:
+        """The pids of those that were alive at the last look, and of the leader."""
+        return frozenset(who.pid for who in self._known) | {self.leader.pid}
+
+    def holds(self, pid: int) -> bool:
+        """Whether a process is a member, as far as can be told by its own row of the table; or is gone."""
+        entry = read_entry(pid)
+        return entry is None or entry.gone or entry.session == self.leader.pid or entry.who in self._known
+
     async def look(self) -> frozenset[Identity]:
         """Every member alive now."""
         table = await self._census.processes(since=self.leader.start_ticks)
