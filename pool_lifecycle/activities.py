@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from pool_lifecycle.cancelling import heed
 from pool_lifecycle.causes import Cause, FailureClass, Stage
+from pool_lifecycle.device_memory import until_enough
 from pool_lifecycle.errors import DriverError, PoolLifecycleError
 from pool_lifecycle.events import (
     Drained,
@@ -25,6 +26,7 @@ from pool_lifecycle.events import (
     Gone,
     Healthy,
     Outcome,
+    Postponed,
     Progressed,
     Staged,
     Target,
@@ -223,10 +225,22 @@ async def retire(pool: Subject, epoch: int) -> Outcome:
 
 
 async def back_off(pool: Subject, epoch: int) -> Outcome:
-    """Wait until the next start may be tried."""
-    not_before = pool.snapshot.not_before or 0.0
-    await asyncio.sleep(max(0.0, not_before - pool.host.loop.time()))
+    """Wait for the delay and the window, then for the pool's turn on the host, then for devices' memory."""
+    host, pool_id, cause = pool.host, pool.spec.pool_id, pool.snapshot.cause
+    await _until(pool.snapshot.not_before or 0.0, host)
+    turn = host.turns.ask(pool_id)
+    if turn > host.clock():
+        pool.tell(Postponed(epoch, until=turn))
+        await _until(turn, host)
+    if cause is not None and pool.snapshot.rules.treatment(cause.kind).awaits_memory:
+        await until_enough(pool.spec, host, pool.see)
+    host.turns.used(pool_id)
     return Due(epoch)
+
+
+async def _until(when: float, host: Host) -> None:
+    if (wait := when - host.clock()) > 0:
+        await asyncio.sleep(wait)
 
 
 async def _cancelled(*tasks: asyncio.Future[Any]) -> None:

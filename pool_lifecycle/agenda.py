@@ -34,7 +34,9 @@ def _stable_periods(snapshot: Snapshot) -> Iterator[Appointment]:
     rules = snapshot.rules
     if any(circuit.holder == snapshot.pool_id for circuit in snapshot.circuits):
         yield _run(server.generation, server.healthy_at, rules.breaker.stable)
-    counts = snapshot.failures + sum(
+    if snapshot.restart_count:
+        yield _run(server.generation, server.healthy_at, rules.window.stable)
+    counts = snapshot.crash_count + sum(
         circuit.failures for circuit in snapshot.circuits if circuit.state is BreakerState.CLOSED
     )
     if counts:

@@ -90,6 +90,8 @@ class _Starting:
 
     def __call__(self, snapshot: Snapshot, notice: Notify) -> Answer | None:
         self._overtaken_by = _OVERTAKES.get(notice.event, self._overtaken_by)
+        if notice.mark in (M.IN_TURN, M.RESTART) or notice.event is PoolEvent.POSTPONED:
+            return None  # on its way, through the wait that every restart has
         if LIFECYCLE.states[snapshot.state].serving:
             return DONE
         if snapshot.state in _START_FAILED and snapshot.intent is not Intent.RUN:

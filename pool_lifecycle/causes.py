@@ -31,12 +31,6 @@ class FailureClass(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
-NEVER_COUNTED = frozenset(
-    {FailureClass.KILLED_BY_OPERATOR, FailureClass.MANAGER_EXIT, FailureClass.HOST_RESTART}
-)
-"""Endings that say nothing about the engine: they feed no circuit and no back-off."""
-
-
 class Stage(enum.StrEnum):
     """The part of an engine's life in which a cause arose; it opens the `last_error` message."""
 
@@ -141,11 +135,6 @@ class Cause:
     exit: ExitStatus | None = None
     evidence: tuple[str, ...] = ()
     confidence: Confidence = Confidence.CERTAIN
-
-    @property
-    def counted(self) -> bool:
-        """Whether it feeds circuits and back-off."""
-        return self.kind not in NEVER_COUNTED
 
     def __str__(self) -> str:
         return f"{self.stage} failed: {self.message}"

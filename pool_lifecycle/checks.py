@@ -129,6 +129,11 @@ def text_pairs(what: str) -> Check:
     return check
 
 
+def flag(value: object) -> str | None:
+    """True or False."""
+    return None if isinstance(value, bool) else "must be true or false"
+
+
 def one_of(names: Collection[str]) -> Check:
     """One of the given strings."""
     valid = "must be one of " + ", ".join(map(repr, names))

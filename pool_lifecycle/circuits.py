@@ -6,8 +6,7 @@ from attrs import evolve
 
 from pool_lifecycle.breaker import BREAKER, BreakerDo, BreakerEvent, BreakerState, BreakerWhen
 from pool_lifecycle.machine import TableMachine
-from pool_lifecycle.restart.circuit import Breaker
-from pool_lifecycle.snapshot import Circuit
+from pool_lifecycle.restart.circuit import Breaker, Circuit
 
 _GUARDS = {
     BreakerWhen.BELOW_THRESHOLD: lambda circuit, policy, _who: circuit.failures + 1 < policy.threshold,

@@ -30,9 +30,11 @@ from typing import Any, TypeVar, get_type_hints
 import attrs
 from attrs import NOTHING, define, field, frozen
 
-from pool_lifecycle.checks import CHECK, check_all, checked, optional, text
+from pool_lifecycle.checks import CHECK, a, check_all, checked, optional, text
 from pool_lifecycle.errors import ConfigError, Problem
 from pool_lifecycle.plugins import Drivers, Interface
+from pool_lifecycle.restart.blame import Blame
+from pool_lifecycle.restart.budget import Budget
 from pool_lifecycle.spec import EngineSpec, HealthSpec, PoolSpec
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
@@ -49,9 +51,14 @@ MOST_PROBLEMS = 100
 
 @frozen
 class ManagerSettings:
-    """What a file says about the manager. `state_dir` None leaves it to the program that reads the file."""
+    """What a file says about the manager. `state_dir` None leaves it to the program that reads the file.
+
+    `restarts` is how many restarts the host can take, `blame` when a device is to blame for crashes.
+    """
 
     state_dir: str | None = field(default=None, metadata=checked(optional(text("a folder"))))
+    restarts: Budget = field(default=Budget(), metadata=checked(a(Budget)))
+    blame: Blame = field(default=Blame(), metadata=checked(a(Blame)))
 
     def __attrs_post_init__(self) -> None:
         check_all(self)
@@ -148,6 +155,7 @@ def _parsed(content: str, file: Path) -> dict[str, Any]:
 _DRIVERS: dict[tuple[type, str], Interface] = {
     (PoolSpec, "launcher"): Interface.LAUNCHER,
     (PoolSpec, "stager"): Interface.MODEL_STAGER,
+    (PoolSpec, "gpu_probe"): Interface.GPU_PROBE,
     (HealthSpec, "probe"): Interface.HEALTH_PROBE,
     (EngineSpec, "profile"): Interface.ENGINE_PROFILE,
 }

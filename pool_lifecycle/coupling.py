@@ -2,7 +2,8 @@
 
 *Verdict.* Some events of a pool are news for its circuits. They are fed first; the guards of the pool's own
 row are asked afterwards, so that a failure which opens a circuit already sees it open. An opening circuit
-has no arrow of its own.
+has no arrow of its own. A failure is news for the circuit of its class and for those on which the pool has
+a trial, whatever the class; in a storm the general circuit opens at once.
 
 *Permit.* Entering some states takes the permit of every circuit concerned: all of them or none (the rows
 that lead there ask for it). An operator's one start is granted by all of them or none, too.
@@ -19,36 +20,49 @@ that lead there ask for it). An operator's one start is granted by all of them o
 
 from __future__ import annotations
 
+import enum
+
 from attrs import frozen
 
 from pool_lifecycle.breaker import BreakerEvent
 from pool_lifecycle.lifecycle import PoolEvent, PoolState
 
 
+class Whose(enum.StrEnum):
+    """Which of a pool's circuits hear of something."""
+
+    ALL = "all"
+    ITS_CLASS = "the circuit of the failure's class, and the pool's own trials"
+    UNSHARED = "those that no other pool has"
+    LONG_ENOUGH = "those that the run was long enough for"
+
+
 @frozen
 class Feed:
-    """In `state` (None: any), `event` is fed to the circuits as `news`.
+    """In `state` (None: any), `event` is fed to some of the circuits as `news`.
 
-    `counted`: only causes that count. `together`: none of them hears it unless a start is possible then.
+    `verdict`: it is a failure, which may not count, and may be one of a storm. `together`: none of them hears
+    it unless a start is possible then.
     """
 
     state: PoolState | None
     event: PoolEvent
     news: BreakerEvent
+    whose: Whose
     why: str
-    counted: bool = False
+    verdict: bool = False
     together: bool = False
 
 
-P, B = PoolEvent, BreakerEvent
+P, B, W = PoolEvent, BreakerEvent, Whose
 
 FEEDS = (
-    Feed(PoolState.RECOVERING, P.GONE, B.FAILURE, "the verdict on a failed run", counted=True),
-    Feed(PoolState.RECOVERING, P.STUCK, B.FAILURE, "the verdict on a failed run", counted=True),
-    Feed(PoolState.STAGING, P.FAILED, B.FAILURE, "the verdict on a failed staging", counted=True),
-    Feed(PoolState.FAILED, P.ALLOW_ONE, B.ALLOW_ONE, "an operator's one start", together=True),
-    Feed(None, P.RESET, B.RESET, "an operator's reset"),
-    Feed(None, P.STABLE, B.STABLE, "a run that lasted"),
+    Feed(PoolState.RECOVERING, P.GONE, B.FAILURE, W.ITS_CLASS, "the verdict on a failed run", verdict=True),
+    Feed(PoolState.RECOVERING, P.STUCK, B.FAILURE, W.ITS_CLASS, "the verdict on a failed run", verdict=True),
+    Feed(PoolState.STAGING, P.FAILED, B.FAILURE, W.ITS_CLASS, "the verdict on a staging", verdict=True),
+    Feed(PoolState.FAILED, P.ALLOW_ONE, B.ALLOW_ONE, W.ALL, "an operator's one start", together=True),
+    Feed(None, P.RESET, B.RESET, W.UNSHARED, "an operator's reset"),
+    Feed(None, P.STABLE, B.STABLE, W.LONG_ENOUGH, "a run that lasted"),
 )  # fmt: skip
 
 TAKES_PERMIT = frozenset(

@@ -29,6 +29,11 @@ def mask_defect(mask: object) -> str | None:
     return None
 
 
+def devices_of(mask: str) -> frozenset[str]:
+    """The devices of a well-formed mask: numbers, and uuids in lower case."""
+    return frozenset(_cuda_device(entry).lower() for entry in mask.split(","))
+
+
 def cuda_visible(mask: str) -> str:
     """A well-formed mask as CUDA reads it: numbers without a name, full uuids, no space."""
     return ",".join(map(_cuda_device, mask.split(",")))

@@ -19,6 +19,7 @@ from attrs import frozen
 from pool_lifecycle.causes import Cause, ExitStatus, Stage
 from pool_lifecycle.interfaces import EngineHandle
 from pool_lifecycle.lifecycle import PoolEvent
+from pool_lifecycle.restart.circuit import Circuit
 
 
 class Strategy(enum.StrEnum):
@@ -172,6 +173,14 @@ class Progressed(Outcome):
     kind: ClassVar[PoolEvent] = PoolEvent.PROGRESSED
 
 
+@frozen(kw_only=True)
+class Postponed(Outcome):
+    """The next start cannot be before `until`. May be reported many times."""
+
+    kind: ClassVar[PoolEvent] = PoolEvent.POSTPONED
+    until: float
+
+
 # --- facts -----------------------------------------------------------------------------------------
 
 
@@ -208,6 +217,13 @@ class Unhealthy:
     cause: Cause
 
 
+@frozen
+class Shared:
+    """A circuit that several pools share is now as it is here."""
+
+    circuit: Circuit
+
+
 # --- news of time ----------------------------------------------------------------------------------
 
 
@@ -241,5 +257,5 @@ class RanStably:
     period: float
 
 
-Event = Wish | Outcome | Launched | Exited | Unhealthy | CircuitDue | RanStably
+Event = Wish | Outcome | Launched | Exited | Unhealthy | Shared | CircuitDue | RanStably
 """Everything `step` accepts."""

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.events import Event, Reload, Strategy
 from pool_lifecycle.lifecycle import When
-from pool_lifecycle.snapshot import Circuit, Intent, Snapshot
+from pool_lifecycle.restart.circuit import Circuit
+from pool_lifecycle.snapshot import Intent, Snapshot
 
 Guard = Callable[[Snapshot, Event], bool]
 
@@ -56,6 +57,7 @@ LIFECYCLE_GUARDS: dict[When, Guard] = {
     When.NO_PERMIT: lambda snapshot, _: not permit(snapshot),
     When.STOP_WANTED: lambda snapshot, _: snapshot.intent is not Intent.RUN,
     When.CAN_HEAL: lambda snapshot, _: can_heal(snapshot),
+    When.FAILED_BEFORE: lambda snapshot, _: snapshot.cause is not None,
     When.CANNOT_HEAL: lambda snapshot, _: not can_heal(snapshot),
     When.NO_QUARANTINE: lambda snapshot, _: permit(snapshot),
     When.SAME_MODEL: lambda snapshot, event: isinstance(event, Reload) and event.target == snapshot.target,

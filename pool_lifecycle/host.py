@@ -12,10 +12,14 @@ from attrs import define, field
 from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.records import DriverMisbehaved, Observer, Record, Trouble
 from pool_lifecycle.registry import Registry
+from pool_lifecycle.restart.blame import Blame
+from pool_lifecycle.restart.budget import Budget
+from pool_lifecycle.shared_circuits import SharedCircuits
 from pool_lifecycle.snapshot import Snapshot
 from pool_lifecycle.statedir import StateDir
 from pool_lifecycle.store import Store
 from pool_lifecycle.ticks import Ticks
+from pool_lifecycle.turns import Turns
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +28,8 @@ _log = logging.getLogger(__name__)
 class Host:
     """Handed to every pool. `random` is the one source of chance, `wall` the one wall clock (seconds).
 
-    `clock` is the loop's (monotonic seconds), `ticks` is for what may come a little late.
+    `clock` is the loop's (monotonic seconds), `ticks` is for what may come a little late, `turns` gives the
+    pools' restarts their turns, `shared` has the circuits of devices.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -35,12 +40,18 @@ class Host:
     random: Random
     wall: Callable[[], float]
     observers: list[Observer] = field(factory=list)
+    restarts: Budget = field(factory=Budget)
+    blame: Blame = field(factory=Blame)
     clock: Callable[[], float] = field(init=False)
     ticks: Ticks = field(init=False)
+    turns: Turns = field(init=False)
+    shared: SharedCircuits = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.clock = self.loop.time  # one for all pools, as each look-up makes an object
         self.ticks = Ticks(self.loop)
+        self.turns = Turns(self.restarts, self.clock)
+        self.shared = SharedCircuits(self.blame, self.clock)
 
     def chance(self) -> float:
         """A number in [-1, 1]."""

@@ -6,10 +6,11 @@ where work is normally done. From there three things can happen. Somebody wants 
 lets the leases in flight finish, `stopping` ends the process tree and waits until its port is free. The
 engine ends by itself: `recovering` clears up what is left and finds out why; then the pool either waits its
 turn in `backing_off` and is staged again, or is `failed`, because a circuit is open or because trying again
-cannot help. Or the model is to change: `reloading.*` drains, stages, stops the old engine and starts
-the new one, going back to the old if the new one does not become healthy; `surging.*` starts the new engine
-beside the old, and `retiring` lets the one that no longer serves finish and end. A process that cannot be
-killed makes the pool `stuck` until it is gone.
+cannot help. Every start after a failure goes through `backing_off`, whoever asks for it: an operator skips
+the delay, but neither the window of restarts nor the budget of the host. Or the model is to change:
+`reloading.*` drains, stages, stops the old engine and starts the new one, going back to the old if the new
+one does not become healthy; `surging.*` starts the new engine beside the old, and `retiring` lets the one
+that no longer serves finish and end. A process that cannot be killed makes the pool `stuck` until it is gone.
 
 Reading a row: on this event, if the guard holds, go there, because. Rows are tried in order. `STAY` rows
 join: what was asked for is already under way or already so, and only facts change. `halt` (the manager
@@ -73,6 +74,7 @@ class PoolEvent(enum.StrEnum):
     DUE = "due"
     DEADLINE = "deadline"
     PROGRESSED = "progressed"
+    POSTPONED = "postponed"
     # facts about the serving engine, and what follows from circuits
     CRASHED = "crashed"
     FINISHED = "finished"
@@ -119,6 +121,7 @@ class When(enum.StrEnum):
     STOP_WANTED = "stop wanted"
     CANNOT_HEAL = "cannot heal"
     CAN_HEAL = "can heal"
+    FAILED_BEFORE = "failed before"
     NO_QUARANTINE = "no quarantine"
     SAME_MODEL = "same model"
     SAME_TARGET = "same target"
@@ -145,6 +148,8 @@ class Mark(enum.StrEnum):
     RESTORED = "restored"
     QUARANTINED = "quarantined"
     NO_PERMIT = "no permit"
+    IN_TURN = "in turn"
+    RESTART = "restart"
 
 
 # The rows below read best with bare names.
@@ -215,8 +220,10 @@ LIFECYCLE = Table(
     same_as={E.HALT: E.STOP},
     declared=(
         State(STOPPED, STABLE, rows=(
-            Row(E.START, STAGING, "wanted, and every circuit allows a start", when=W.PERMIT),
-            Row(E.START, FAILED, "wanted, but a circuit is open"),
+            Row(E.START, FAILED, "wanted, but a circuit is open", when=W.NO_PERMIT),
+            Row(E.START, BACKING_OFF, "wanted; it failed before: a restart", when=W.FAILED_BEFORE,
+                mark=M.IN_TURN),
+            Row(E.START, STAGING, "wanted, and every circuit allows a start"),
             Row(E.RELOAD, STAY, "no engine lives: the next start uses the new model", mark=M.CONFIGURED),
             *_join(E.STOP, E.DRAIN, why="nothing runs"),
         )),
@@ -265,8 +272,10 @@ LIFECYCLE = Table(
         )),
         State(STOPPING, TRANSIENT, activity=Activity.END, limit=Limit.STOP, on_deadline=E.STUCK, rows=(
             Row(E.GONE, STOPPED, "tree empty, port free", when=W.STOP_WANTED),
-            Row(E.GONE, STAGING, "a start was asked for meanwhile", when=W.PERMIT),
-            Row(E.GONE, FAILED, "a start was asked for meanwhile, but a circuit is open"),
+            Row(E.GONE, FAILED, "a start was asked for meanwhile, but a circuit is open", when=W.NO_PERMIT),
+            Row(E.GONE, BACKING_OFF, "a start was asked for meanwhile; it failed before: a restart",
+                when=W.FAILED_BEFORE, mark=M.IN_TURN),
+            Row(E.GONE, STAGING, "a start was asked for meanwhile"),
             Row(E.STUCK, STUCK, "something cannot be killed"),
             *_join(E.STOP, E.DRAIN, why="already stopping"),
             *_join(E.START, why="it will start once the old engine is gone"),
@@ -278,21 +287,24 @@ LIFECYCLE = Table(
         )),
         State(BACKING_OFF, TRANSIENT, activity=Activity.BACK_OFF, limit=Limit.BACK_OFF, on_deadline=E.DUE,
               rows=(
-            Row(E.DUE, STAGING, "the wait is over", when=W.PERMIT),
+            Row(E.DUE, STAGING, "the wait is over", when=W.PERMIT, mark=M.RESTART),
             Row(E.DUE, FAILED, "a circuit opened meanwhile"),
-            Row(E.START, STAGING, "an operator need not wait", when=W.PERMIT),
-            Row(E.START, FAILED, "a circuit opened meanwhile"),
+            Row(E.POSTPONED, STAY, "the host starts one after the other"),
+            Row(E.START, FAILED, "a circuit opened meanwhile", when=W.NO_PERMIT),
+            Row(E.START, BACKING_OFF, "an operator need not wait longer than the window and the host do",
+                mark=M.IN_TURN),
             *_end(STOPPED, "nothing runs"),
         )),
         State(FAILED, STABLE, rows=(
-            Row(E.PERMITTED, STAGING, "a circuit allows a start again", when=W.CAN_HEAL),
+            Row(E.PERMITTED, BACKING_OFF, "a circuit allows a start again", when=W.CAN_HEAL, mark=M.IN_TURN),
             Row(E.PERMITTED, STAY, "still, trying again cannot help until somebody acts"),
-            Row(E.START, STAGING, "an operator asks, and every circuit allows it", when=W.PERMIT),
+            Row(E.START, BACKING_OFF, "an operator asks, and every circuit allows it", when=W.PERMIT,
+                mark=M.IN_TURN),
             Row(E.START, STAY, "a circuit is open", mark=M.NO_PERMIT),
-            Row(E.RESET, STAGING, "circuits closed by an operator", when=W.PERMIT),
+            Row(E.RESET, BACKING_OFF, "circuits closed by an operator", when=W.PERMIT, mark=M.IN_TURN),
             Row(E.RESET, STAY, "its own circuits are closed, but another one is open", mark=M.NO_PERMIT),
-            Row(E.ALLOW_ONE, STAGING, "an operator allows one start past the open circuit",
-                when=W.NO_QUARANTINE),
+            Row(E.ALLOW_ONE, BACKING_OFF, "an operator allows one start past the open circuit",
+                when=W.NO_QUARANTINE, mark=M.IN_TURN),
             Row(E.ALLOW_ONE, STAY, "a device in quarantine is not overridden", mark=M.REFUSED),
             Row(E.RELOAD, STAY, "no engine lives: the next start uses the new model", mark=M.CONFIGURED),
             *_end(STOPPED, "nothing runs"),

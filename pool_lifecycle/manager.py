@@ -19,6 +19,8 @@ from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.records import Observer
 from pool_lifecycle.registry import Registry
+from pool_lifecycle.restart.blame import Blame
+from pool_lifecycle.restart.budget import Budget
 from pool_lifecycle.spec import PoolSpec
 from pool_lifecycle.statedir import Lock, StateDir
 from pool_lifecycle.status import PoolStatus
@@ -31,6 +33,7 @@ class PoolManager:
     Entering takes the state directory's lock (StateDirError when another manager has it); leaving stops every
     pool and gives the lock back, also when the block was cancelled or interrupted. `drivers` finds drivers by
     name; `observers` are told every record; `seed` fixes the jitter; `wall` is the wall clock, in seconds.
+    `restarts` is how many restarts this host can take; `blame` says when a device is to blame for crashes.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class PoolManager:
         store: Store | None = None,
         seed: int | None = None,
         wall: Callable[[], float] = time.time,
+        restarts: Budget | None = None,
+        blame: Blame | None = None,
     ) -> None:
         self.paths = StateDir(state_dir)
         self.changes = Changes()
@@ -51,6 +56,8 @@ class PoolManager:
         self._store = store or MemoryStore()
         self._random = Random(seed)  # noqa: S311 - jitter is no secret
         self._wall = wall
+        self._restarts = restarts or Budget()
+        self._blame = blame or Blame()
         self._host: Host | None = None
         self._lock: Lock | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -70,6 +77,8 @@ class PoolManager:
             random=self._random,
             wall=self._wall,
             observers=self._observers,
+            restarts=self._restarts,
+            blame=self._blame,
         )
         return self
 
@@ -191,3 +200,4 @@ def _know_drivers(drivers: Drivers, spec: PoolSpec) -> None:
     drivers.stager(spec.stager)
     drivers.health_probe(spec.health.probe)
     drivers.profile(spec.engine.profile)
+    drivers.gpu_probe(spec.gpu_probe)

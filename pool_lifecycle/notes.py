@@ -18,6 +18,7 @@ from pool_lifecycle.events import (
     Exited,
     Failed,
     Halt,
+    Postponed,
     RanStably,
     Reload,
     Stop,
@@ -55,10 +56,20 @@ def _failed(snapshot: Snapshot, event: Failed, _now: float) -> Snapshot:
     """A failure in a change of model is the plan's, until the old model fails as well."""
     plan = snapshot.plan
     if plan is None:
-        return evolved(snapshot, cause=event.cause)
+        return evolved(snapshot, cause=_treated(snapshot, event.cause))
     if snapshot.state is not PoolState.RELOADING_RESTORING:
         return evolved(snapshot, plan=evolve(plan, cause=event.cause))
-    return evolved(snapshot, cause=_both(event.cause, plan.cause))
+    return evolved(snapshot, cause=_treated(snapshot, _both(event.cause, plan.cause)))
+
+
+def _treated(snapshot: Snapshot, cause: Cause) -> Cause:
+    """The cause with what the pool's policies say about its class: whether to try again, what would help."""
+    rule = snapshot.rules.treatment(cause.kind)
+    heals = cause.heals if rule.retry is None else rule.retry
+    remedy = cause.remedy or rule.remedy
+    if (heals, remedy) == (cause.heals, cause.remedy):
+        return cause
+    return evolve(cause, heals=heals, remedy=remedy)
 
 
 def _both(restoring: Cause, changing: Cause | None) -> Cause:
@@ -69,7 +80,7 @@ def _both(restoring: Cause, changing: Cause | None) -> Cause:
 
 
 def _crashed(snapshot: Snapshot, event: Exited | Unhealthy, _now: float) -> Snapshot:
-    return evolved(snapshot, cause=event.cause)
+    return evolved(snapshot, cause=_treated(snapshot, event.cause))
 
 
 def _healthy(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:
@@ -90,9 +101,24 @@ def _gone(snapshot: Snapshot, _event: Event, _now: float) -> Snapshot:
 
 
 def _stable(snapshot: Snapshot, event: RanStably, _now: float) -> Snapshot:
-    if event.period < snapshot.rules.backoff.stable or snapshot.failures == 0:
+    """A long run clears the count of crashes, a longer one that of restarts too."""
+    rules = snapshot.rules
+    if event.period >= rules.backoff.stable and snapshot.crash_count:
+        snapshot = evolved(snapshot, crash_count=0)
+    if event.period >= rules.window.stable and snapshot.restart_count:
+        snapshot = evolved(snapshot, restart_count=0, restarts=(), crashes=(), storm=None)
+    return snapshot
+
+
+def _reset(snapshot: Snapshot, _event: Event, _now: float) -> Snapshot:
+    """The ordinary policy from its beginning. What the window knows stays true."""
+    if not snapshot.crash_count and snapshot.storm is None:
         return snapshot
-    return evolved(snapshot, failures=0)
+    return evolved(snapshot, crash_count=0, storm=None)
+
+
+def _postponed(snapshot: Snapshot, event: Postponed, _now: float) -> Snapshot:
+    return evolved(snapshot, not_before=event.until, deadline=event.until + snapshot.rules.limits.budget)
 
 
 def patience(snapshot: Snapshot) -> float:
@@ -122,6 +148,8 @@ _NOTES: dict[PoolEvent, Note] = {
     PoolEvent.GONE: _gone,
     PoolEvent.STABLE: _stable,
     PoolEvent.PROGRESSED: _progressed,
+    PoolEvent.POSTPONED: _postponed,
+    PoolEvent.RESET: _reset,
 }
 
 # --- what a row means: noted once it is chosen ----------------------------------------------------------
@@ -164,19 +192,25 @@ def _joined(snapshot: Snapshot, event: Event, now: float) -> Snapshot:
     return _ending(snapshot, event, now)
 
 
+def _restarted(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:
+    restarts = (*snapshot.rules.window.recent(snapshot.restarts, now), now)
+    return evolved(snapshot, restarts=restarts, restart_count=snapshot.restart_count + 1)
+
+
 _MARKS: dict[str | None, Note] = {
     Mark.COMMITTED: _committed,
     Mark.CONFIGURED: _configured,
     Mark.SHORTENED: _shortened,
     Mark.QUARANTINED: _quarantined,
     Mark.JOINED: _joined,
+    Mark.RESTART: _restarted,
 }
 
 # --- what entering a state sets -------------------------------------------------------------------------
 
 
-def enter(snapshot: Snapshot, state: PoolState, event: Event, now: float) -> Snapshot:
-    """The snapshot just after it entered `state`."""
+def enter(snapshot: Snapshot, state: PoolState, row: Row, event: Event, now: float) -> Snapshot:
+    """The snapshot just after it entered `state` by `row`."""
     plan = _plan(snapshot, state, event)
     entered = evolved(
         snapshot,
@@ -190,6 +224,8 @@ def enter(snapshot: Snapshot, state: PoolState, event: Event, now: float) -> Sna
     declared = LIFECYCLE.states[state]
     if declared.launches:
         entered = _launching(entered, Model(declared.launches))
+    if declared.limit == Limit.BACK_OFF:
+        return _backing_off(entered, row, event, now)
     if declared.limit is not None:
         entered = _LIMITS[declared.limit](entered, event, now)
     return entered
@@ -262,10 +298,15 @@ def _killed_by(instance: Instance, kill_at: float) -> Instance:
     return evolve(instance, kill_at=kill_at)
 
 
-def _backing_off(snapshot: Snapshot, event: Event, now: float) -> Snapshot:
-    chance: float = getattr(event, "chance", 0.0)
-    not_before = now + snapshot.rules.backoff.delay(snapshot.failures, chance)
-    return evolved(snapshot, not_before=not_before, deadline=not_before + snapshot.rules.limits.budget)
+def _backing_off(snapshot: Snapshot, row: Row, event: Event, now: float) -> Snapshot:
+    """The delay is for failures that count, and not for operators; the window is for all."""
+    rules, cause = snapshot.rules, snapshot.cause
+    delay = 0.0
+    if row.mark != Mark.IN_TURN and cause is not None and (rule := rules.treatment(cause.kind)).counted:
+        chance: float = getattr(event, "chance", 0.0)
+        delay = rules.backoff.delay(snapshot.crash_count, chance, rule.multiplier)
+    not_before = rules.window.opens(snapshot.restarts, now + delay)
+    return evolved(snapshot, not_before=not_before, deadline=not_before + rules.limits.budget)
 
 
 _LIMITS: dict[str, Note] = {
@@ -274,5 +315,4 @@ _LIMITS: dict[str, Note] = {
     Limit.DRAIN: _draining,
     Limit.STOP: _ending,
     Limit.RETIRE: _retiring,
-    Limit.BACK_OFF: _backing_off,
 }

@@ -94,7 +94,8 @@ class Pool:
         self.spec = spec
         self.host = host
         self.book = LeaseBook(spec.pool_id, spec.slots, host.clock)
-        self._snapshot = Snapshot.new(spec, lineage=lineage, now=host.loop.time())
+        shared = host.shared.join(spec.pool_id, spec.devices, self.tell)
+        self._snapshot = Snapshot.new(spec, lineage=lineage, now=host.loop.time(), shared=shared)
         self._mailbox: deque[Event] | None = None
         self._stepping = False
         self._leaving = False
@@ -288,7 +289,15 @@ class Pool:
             self._hurry(before, after)
         if after.epoch != before.epoch:
             self._staff.health.follow(after)
+        if after.circuits is not before.circuits:
+            self.host.shared.follow(after.circuits)
+        if after.crashes is not before.crashes:
+            self._blame(after)
         self._arm()
+
+    def _blame(self, after: Snapshot) -> None:
+        if after.crashes and after.rules.treatment(after.crashes[-1].kind).blames_device:
+            self.host.shared.failed(self.pool_id)
 
     def _arm(self) -> None:
         due = next_due(self._snapshot)
@@ -407,6 +416,8 @@ class Pool:
     async def close(self) -> None:
         """Let go of everything that could still come: timers, work under way, whoever waits."""
         self._closed = True
+        self.host.shared.leave(self.pool_id)
+        self.host.turns.used(self.pool_id)
         if self._timer is not None:
             self._timer.cancel()
         if self._staff_ is None:

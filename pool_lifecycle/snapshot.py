@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from pool_lifecycle.breaker import BreakerState
-from pool_lifecycle.causes import Cause, ExitStatus
+from pool_lifecycle.causes import Cause, ExitStatus, FailureClass
 from pool_lifecycle.events import Strategy, Target
 from pool_lifecycle.interfaces import EngineHandle
 from pool_lifecycle.lifecycle import Activity, PoolEvent, PoolState
 from pool_lifecycle.restart.backoff import Backoff
-from pool_lifecycle.restart.circuit import Breaker
+from pool_lifecycle.restart.circuit import Breaker, Circuit
+from pool_lifecycle.restart.classes import ClassPolicies, Treatment, circuit_names, treatment
+from pool_lifecycle.restart.storm import Crash, Storm
+from pool_lifecycle.restart.window import Times, Window
 from pool_lifecycle.spec import Limits, PoolSpec
 
 if TYPE_CHECKING:
@@ -43,46 +46,42 @@ class Intent(enum.StrEnum):
 
 @frozen
 class Rules:
-    """The numbers a pool's steps go by."""
+    """The numbers a pool's steps go by. `fixed_port`: the port of its engine was declared."""
 
     limits: Limits = field(factory=Limits)
     backoff: Backoff = field(factory=Backoff)
     breaker: Breaker = field(factory=Breaker)
+    window: Window = field(factory=Window)
+    classes: ClassPolicies = field(factory=ClassPolicies)
+    fixed_port: bool = False
+
+    def treatment(self, kind: FailureClass) -> Treatment:
+        """How failures of a class are treated."""
+        return treatment(kind, self.classes, fixed_port=self.fixed_port)
 
 
 _rules = lru_cache(maxsize=256)(Rules)
 """Pools with the same numbers share one value."""
 
 
-@frozen
-class Circuit:
-    """One circuit. `failures` in a row while closed; `until` is when an open one may be tried.
-
-    `timeout` is the length of the current or last opening (0 before the first), `openings` their number,
-    `holder` the pool that has the trial's permit.
-    """
-
-    name: str
-    state: BreakerState = BreakerState.CLOSED
-    failures: int = 0
-    openings: int = 0
-    timeout: float = 0.0
-    until: float | None = None
-    holder: str | None = None
+@lru_cache(maxsize=256)
+def _own_circuits(classes: ClassPolicies) -> tuple[Circuit, ...]:
+    return tuple(map(Circuit, circuit_names(classes)))
 
 
 @frozen
 class Instance:
     """One launch of the engine. One-shot: once `exit` is set it never lives again.
 
-    `kill_at` is when what is left of its tree is killed; it only ever moves earlier. `handle` is None until
-    the launch has become a process, `healthy_at` until it has answered.
+    `kill_at` is when what is left of its tree is killed; it only ever moves earlier. `handle` and
+    `launched_at` are None until the launch has become a process, `healthy_at` until it has answered.
     """
 
     generation: int
     token: str
     target: Target
     handle: EngineHandle | None = None
+    launched_at: float | None = None
     healthy_at: float | None = None
     kill_at: float | None = None
     exit: ExitStatus | None = None
@@ -105,7 +104,9 @@ class Snapshot:
     `epoch` grows with every change of state. `deadline` is when the state has lasted too long,
     `not_before` the earliest next start while backing off. `serving` is the generation that is, or was last,
     the one leases go to. `lineage` makes launch tokens unique beyond this record. `cause` is the last
-    failure that has not been overcome by a healthy start. `quarantine` lists what could not be killed.
+    failure that has not been overcome by a healthy start. `crash_count` is the number of failures that count,
+    since the last stable run; `restart_count` the number of starts after a failure. `crashes` and `restarts`
+    are the latest of them, no older than the window's period. `quarantine` lists what could not be killed.
     """
 
     pool_id: str
@@ -123,15 +124,24 @@ class Snapshot:
     generation: int = 0
     plan: Plan | None = None
     circuits: tuple[Circuit, ...] = (Circuit("general"),)
-    failures: int = 0
     cause: Cause | None = None
+    crash_count: int = 0
+    crashes: tuple[Crash, ...] = ()
+    restart_count: int = 0
+    restarts: Times = ()
+    storm: Storm | None = None
     quarantine: tuple[Instance, ...] = ()
 
     @classmethod
-    def new(cls, spec: PoolSpec, *, lineage: str, now: float) -> Snapshot:
-        """A pool that has never run. `lineage` is a random name, drawn by the caller."""
-        rules = _rules(spec.limits, spec.backoff, spec.breaker)
-        return cls(spec.pool_id, Target(spec.model), rules, lineage, since=now)
+    def new(cls, spec: PoolSpec, *, lineage: str, now: float, shared: tuple[Circuit, ...] = ()) -> Snapshot:
+        """A pool that has never run. `lineage` is a random name, drawn by the caller.
+
+        `shared` has the circuits that it shares with other pools.
+        """
+        fixed_port = spec.engine.port is not None
+        rules = _rules(spec.limits, spec.backoff, spec.breaker, spec.window, spec.classes, fixed_port)
+        circuits = (*_own_circuits(spec.classes), *shared) if shared else _own_circuits(spec.classes)
+        return cls(spec.pool_id, Target(spec.model), rules, lineage, since=now, circuits=circuits)
 
     @property
     def server(self) -> Instance | None:

@@ -26,11 +26,13 @@ from pool_lifecycle.checks import (
     url_path,
     whole,
 )
-from pool_lifecycle.devices import mask_defect
+from pool_lifecycle.devices import devices_of, mask_defect
 from pool_lifecycle.errors import ConfigError, Problem
 from pool_lifecycle.redaction import shown_arguments
 from pool_lifecycle.restart.backoff import Backoff
 from pool_lifecycle.restart.circuit import Breaker
+from pool_lifecycle.restart.classes import ClassPolicies
+from pool_lifecycle.restart.window import Window
 
 
 def _tuple(value: object) -> Any:
@@ -51,8 +53,8 @@ class EngineSpec:
     looked up on PATH. `args` come after what the profile adds. The engine's environment is built from
     nothing: a short allow-list, the names in `env_passthrough` from the manager's own environment, and
     `env`. `port` None means a free port is chosen at each launch. `memory` is what the engine needs of
-    the host's, in bytes: no start is tried with less available. `exit_zero` says what exit code 0 of a
-    healthy engine means; None leaves it to the profile.
+    the host's, in bytes: no start is tried with less available; `device_memory` is what it needs on each of
+    its devices. `exit_zero` says what exit code 0 of a healthy engine means; None leaves it to the profile.
     """
 
     binary: str = field(metadata=checked(text("a path or a program's name")))
@@ -71,6 +73,7 @@ class EngineSpec:
     port: int | None = field(default=None, metadata=checked(optional(whole(1, 65535))))
     version: str | None = field(default=None, metadata=checked(optional(text("the engine's version"))))
     memory: int | None = field(default=None, metadata=checked(optional(whole(1, 2**60))))
+    device_memory: int | None = field(default=None, metadata=checked(optional(whole(1, 2**60))))
     exit_zero: str | None = field(default=None, metadata=checked(optional(one_of(("graceful", "crash")))))
 
     def __attrs_post_init__(self) -> None:
@@ -84,7 +87,9 @@ class HealthSpec:
     `probe` names the health probe. `path` is for HTTP (None: the profile's own), `command` for the command
     probe, which needs one. `timeout` bounds one whole probe. `warm_up` is a path that must succeed once after
     the first healthy answer, before the pool is ready. An engine that serves is probed every `interval`, but
-    not before the last probe is over; so many `failures` in a row are a crash.
+    not before the last probe is over; so many `failures` in a row are a crash. Where its profile knows a
+    counter of work, an engine that gets on with its work may be silent, and one that has not got on with it for
+    `stall` counts as hanging, whatever it answers.
     """
 
     probe: str = field(default="http", metadata=checked(text("a health probe's name")))
@@ -93,6 +98,7 @@ class HealthSpec:
     timeout: float = field(default=10.0, metadata=checked(seconds(0.001)))
     interval: float = field(default=10.0, metadata=checked(seconds(0.25)))
     failures: int = field(default=3, metadata=checked(whole(1, 1000)))
+    stall: float = field(default=300.0, metadata=checked(seconds(0.001)))
     warm_up: str | None = field(default=None, metadata=checked(optional(url_path)))
 
     def __attrs_post_init__(self) -> None:
@@ -109,7 +115,8 @@ class Limits:
     `staging`: from the first byte to a model in place. `start`: from launch to ready. Both are extended by
     progress (bytes of the model, output of the engine, no older than `stall`) up to `start_hard`. `drain`:
     used when a drain names no deadline. `stop_grace`: from SIGTERM to SIGKILL. `reclaim`: from SIGKILL until
-    what is left counts as stuck. `budget`: how long a start that is due may wait for its turn on the host.
+    what is left counts as stuck. `budget`: how long a restart whose turn has come may wait for memory of its
+    devices before it is tried all the same.
     """
 
     staging: float = field(default=120.0, metadata=checked(seconds(0.001)))
@@ -132,7 +139,8 @@ class PoolSpec:
 
     `model` is a model reference for the stager (`file:/models/a.gguf`), or None for an engine that needs
     none. `device_mask` is what the engine may see (`"0,1"`, `"GPU-<uuid>"`); None means unrestricted.
-    `launcher` and `stager` name drivers.
+    `launcher`, `stager` and `gpu_probe` name drivers. `backoff`, `breaker`, `window` and `classes` say what
+    becomes of it after a failure.
     """
 
     pool_id: str = field(metadata=checked(pool_id))
@@ -145,8 +153,16 @@ class PoolSpec:
     limits: Limits = field(default=Limits(), metadata=checked(a(Limits)))
     backoff: Backoff = field(default=Backoff(), metadata=checked(a(Backoff)))
     breaker: Breaker = field(default=Breaker(), metadata=checked(a(Breaker)))
+    window: Window = field(default=Window(), metadata=checked(a(Window)))
+    classes: ClassPolicies = field(default=ClassPolicies(), metadata=checked(a(ClassPolicies)))
     launcher: str = field(default="local", metadata=checked(text("a launcher's name")))
     stager: str = field(default="file", metadata=checked(text("a stager's name")))
+    gpu_probe: str = field(default="none", metadata=checked(text("a GPU probe's name")))
 
     def __attrs_post_init__(self) -> None:
         check_all(self)
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """The devices it names; none when it is not restricted to any."""
+        return frozenset() if self.device_mask is None else devices_of(self.device_mask)

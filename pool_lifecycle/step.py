@@ -16,7 +16,7 @@ from attrs import evolve
 from pool_lifecycle import circuits
 from pool_lifecycle.breaker import BreakerEvent, BreakerState
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
-from pool_lifecycle.coupling import FEEDS, RETURNS_PERMIT, TAKES_PERMIT, WAITS_FOR_PERMIT
+from pool_lifecycle.coupling import FEEDS, RETURNS_PERMIT, TAKES_PERMIT, WAITS_FOR_PERMIT, Feed, Whose
 from pool_lifecycle.errors import IllegalEvent
 from pool_lifecycle.events import (
     AllowOne,
@@ -33,6 +33,7 @@ from pool_lifecycle.events import (
     Reload,
     Reset,
     Resume,
+    Shared,
     Start,
     Stop,
     Unhealthy,
@@ -42,6 +43,9 @@ from pool_lifecycle.guards import LIFECYCLE_GUARDS, permit
 from pool_lifecycle.lifecycle import LIFECYCLE, Activity, Limit, PoolEvent, PoolState
 from pool_lifecycle.machine import TableMachine
 from pool_lifecycle.notes import enter, note, noted_row
+from pool_lifecycle.restart.circuit import Circuit
+from pool_lifecycle.restart.classes import GENERAL
+from pool_lifecycle.restart.storm import Crash, Storm, kind_of
 from pool_lifecycle.snapshot import (
     Cancel,
     CircuitChanged,
@@ -92,7 +96,7 @@ def step(snapshot: Snapshot, event: Event, now: float) -> Stepped:
     notice = _notice(snapshot, draft, kind, row)
     if row.to is None:
         return draft, _effects_of_staying(snapshot, draft, notice)
-    draft = _coupled(enter(draft, notice.target, event, now), now)
+    draft = _coupled(enter(draft, notice.target, row, event, now), now)
     return draft, _effects_of_moving(snapshot, draft, notice)
 
 
@@ -144,10 +148,11 @@ def _(event: Overdue, snapshot: Snapshot, now: float) -> Read:
 
 
 @_read.register
-def _(event: Launched, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
+def _(event: Launched, snapshot: Snapshot, now: float) -> Read:
     for one in snapshot.engines:
         if one.token == event.token and one.handle is None and one.exit is None:
-            return snapshot.with_engine(evolve(one, handle=event.handle)), None, event
+            running = evolve(one, handle=event.handle, launched_at=now)
+            return snapshot.with_engine(running), None, event
     return snapshot, None, event
 
 
@@ -173,14 +178,26 @@ def _(event: Unhealthy, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
 
 @_read.register
 def _(event: CircuitDue, snapshot: Snapshot, now: float) -> Read:
-    def due(circuit: Any) -> bool:
+    def due(circuit: Circuit) -> bool:
         return (circuit.name, circuit.openings, circuit.state) == (
             event.circuit,
             event.opening,
             BreakerState.OPEN,
         )
 
-    draft = _feed(snapshot, BreakerEvent.TIMEOUT, now, due)
+    return _woken(snapshot, _feed(snapshot, BreakerEvent.TIMEOUT, now, due), event)
+
+
+@_read.register
+def _(event: Shared, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
+    name = event.circuit.name
+    after = tuple(event.circuit if one.name == name else one for one in snapshot.circuits)
+    draft = snapshot if after == snapshot.circuits else evolved(snapshot, circuits=after)
+    return _woken(snapshot, draft, event)
+
+
+def _woken(snapshot: Snapshot, draft: Snapshot, event: Event) -> Read:
+    """Circuits have changed: who waits in vain for a permit no longer does."""
     wake = snapshot.state is WAITS_FOR_PERMIT and draft is not snapshot and permit(draft)
     return draft, PoolEvent.PERMITTED if wake else None, event
 
@@ -224,28 +241,59 @@ _MISSED = {
 # --- circuits -------------------------------------------------------------------------------------------
 
 
+Concerned = Callable[[Circuit], bool]
+
+
 def _fed(snapshot: Snapshot, state: PoolState, kind: PoolEvent, event: Event, now: float) -> Snapshot:
     """The snapshot after its circuits heard what the event means for them."""
     rule = _FEEDS.get((state, kind)) or _FEEDS.get((None, kind))
     if rule is None:
         return snapshot
-    if rule.counted:
-        if snapshot.cause is not None and not snapshot.cause.counted:
-            return snapshot
-        snapshot = evolved(snapshot, failures=snapshot.failures + 1)
-    after = _feed(snapshot, rule.news, now, _lasted(snapshot, event))
+    if rule.verdict:
+        return _convicted(snapshot, rule, event, now)
+    after = _feed(snapshot, rule.news, now, _CONCERNED[rule.whose](snapshot, event))
     return after if permit(after) or not rule.together else snapshot
 
 
-def _lasted(snapshot: Snapshot, event: Event) -> Callable[[Any], bool]:
-    """Which circuits a stable run is long enough for: a trial has its own, shorter, period."""
-    if not isinstance(event, RanStably):
-        return lambda _circuit: True
-    rules, trial = snapshot.rules, BreakerState.TRIAL
-    return lambda one: event.period >= (rules.breaker.stable if one.state is trial else rules.backoff.stable)
+def _convicted(snapshot: Snapshot, rule: Feed, event: Event, now: float) -> Snapshot:
+    """The snapshot after a failure that has got its class."""
+    cause, rules = snapshot.cause, snapshot.rules
+    assert cause is not None  # a verdict is on a failure
+    window = rules.window
+    recent = tuple(one for one in snapshot.crashes if one.at + window.period > now)
+    snapshot = evolved(snapshot, crashes=(*recent, Crash(now, cause.kind)))
+    if rules.treatment(cause.kind).counted:
+        snapshot = evolved(snapshot, crash_count=snapshot.crash_count + 1)
+        snapshot = _feed(snapshot, rule.news, now, _CONCERNED[rule.whose](snapshot, event))
+    if not window.storming(snapshot.restarts, now):
+        return snapshot
+    name, remedy = kind_of(snapshot.crashes)
+    storm = Storm(now, name, len(snapshot.restarts), window.period, remedy)
+    return _feed(evolved(snapshot, storm=storm), BreakerEvent.TRIP, now, lambda one: one.name == GENERAL)
 
 
-def _feed(snapshot: Snapshot, news: BreakerEvent, now: float, concerned: Callable[[Any], bool]) -> Snapshot:
+def _of_its_class(snapshot: Snapshot, _event: Event) -> Concerned:
+    assert snapshot.cause is not None  # a verdict is on a failure
+    name, pool_id = snapshot.rules.treatment(snapshot.cause.kind).circuit, snapshot.pool_id
+    return lambda one: one.name == name or one.holder == pool_id
+
+
+def _long_enough(snapshot: Snapshot, event: Event) -> Concerned:
+    """A trial has its own, shorter, period."""
+    assert isinstance(event, RanStably)
+    rules, trial, period = snapshot.rules, BreakerState.TRIAL, event.period
+    return lambda one: period >= (rules.breaker.stable if one.state is trial else rules.backoff.stable)
+
+
+_CONCERNED: dict[Whose, Callable[[Snapshot, Event], Concerned]] = {
+    Whose.ALL: lambda _snapshot, _event: lambda _one: True,
+    Whose.ITS_CLASS: _of_its_class,
+    Whose.UNSHARED: lambda _snapshot, _event: lambda one: not one.shared,
+    Whose.LONG_ENOUGH: _long_enough,
+}
+
+
+def _feed(snapshot: Snapshot, news: BreakerEvent, now: float, concerned: Concerned) -> Snapshot:
     policy, who = snapshot.rules.breaker, snapshot.pool_id
     after = tuple(
         circuits.feed(one, news, policy=policy, who=who, now=now) if concerned(one) else one

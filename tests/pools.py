@@ -21,6 +21,7 @@ from pool_lifecycle.events import (
     Halt,
     Healthy,
     Overdue,
+    Postponed,
     Progressed,
     RanStably,
     Reload,
@@ -34,7 +35,8 @@ from pool_lifecycle.events import (
 )
 from pool_lifecycle.interfaces import EngineHandle
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolEvent, PoolState
-from pool_lifecycle.snapshot import Circuit, Effect, Instance, Intent, Plan, Rules, Snapshot
+from pool_lifecycle.restart.circuit import Circuit
+from pool_lifecycle.snapshot import Effect, Instance, Intent, Plan, Rules, Snapshot
 from pool_lifecycle.step import step
 from tests.laws import CHANGING, ON_THE_WAY
 
@@ -133,6 +135,7 @@ def event(kind: PoolEvent, pool: Snapshot, **changes: Any) -> Event:
         E.DUE: Due(epoch),
         E.DEADLINE: Overdue(epoch),
         E.PROGRESSED: Progressed(epoch),
+        E.POSTPONED: Postponed(epoch=epoch, until=NOW + 5),
         E.CRASHED: Exited(f"chat.{serving}.x", ExitStatus(signal=11), CRASH),
         E.FINISHED: Exited(f"chat.{serving}.x", ExitStatus(code=0), CRASH, graceful=True),
         E.STABLE: RanStably(serving, 300.0),

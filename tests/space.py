@@ -27,11 +27,13 @@ from pool_lifecycle.events import (
     Healthy,
     Launched,
     Overdue,
+    Postponed,
     Progressed,
     RanStably,
     Reload,
     Reset,
     Resume,
+    Shared,
     Staged,
     Start,
     Stop,
@@ -42,8 +44,9 @@ from pool_lifecycle.events import (
 )
 from pool_lifecycle.interfaces import EngineHandle
 from pool_lifecycle.lifecycle import LIFECYCLE, Activity
-from pool_lifecycle.restart.circuit import Breaker
-from pool_lifecycle.snapshot import Circuit, Instance, Plan, Rules, Snapshot
+from pool_lifecycle.restart.circuit import Breaker, Circuit
+from pool_lifecycle.restart.classes import TREATMENTS
+from pool_lifecycle.snapshot import Instance, Plan, Rules, Snapshot
 
 NOW = 1000.0
 
@@ -52,14 +55,19 @@ OLD, NEW, OTHER = Target("file:/old.gguf"), Target("file:/new.gguf"), Target("fi
 HEALS = Cause(FailureClass.EXIT, Stage.RUN, "it may work next time")
 HOPELESS = Cause(FailureClass.BAD_CONFIG, Stage.RUN, "it cannot work", heals=False)
 BLAMELESS = Cause(FailureClass.KILLED_BY_OPERATOR, Stage.RUN, "somebody killed it")
-CAUSES = (HEALS, HOPELESS, BLAMELESS)
+CUDA_FAILED = Cause(FailureClass.CUDA, Stage.RUN, "its device failed it")
+CAUSES = (HEALS, HOPELESS, BLAMELESS, CUDA_FAILED)
 
-GENERAL, DEVICE = "general", "device"
+GENERAL, CUDA, DEVICE = "general", "cuda", "device"
 
 FIRST = Snapshot(
-    "p", OLD, Rules(breaker=Breaker(threshold=2)), "x", circuits=(Circuit(GENERAL), Circuit(DEVICE))
+    "p",
+    OLD,
+    Rules(breaker=Breaker(threshold=2)),
+    "x",
+    circuits=(Circuit(GENERAL), Circuit(CUDA), Circuit(DEVICE, shared=True)),
 )
-"""A pool with its own circuit and one that it shares with others."""
+"""A pool with a circuit for all, one for a class of failures, and one that it shares with others."""
 
 WISHES: tuple[Wish, ...] = (
     Start(),
@@ -91,6 +99,8 @@ def happenings(pool: Snapshot) -> Iterator[Event]:
     for circuit in pool.circuits:
         if circuit.until is not None:
             yield CircuitDue(circuit.name, circuit.openings)
+        if circuit.state is BreakerState.TRIAL and circuit.holder != pool.pool_id:
+            yield from _shared(circuit)  # somebody else's trial ends, too
     server = pool.server
     if server is not None and server.healthy_at is not None:
         yield RanStably(server.generation, pool.rules.breaker.stable)
@@ -115,6 +125,7 @@ def outcomes(pool: Snapshot) -> Iterator[Event]:
             yield Gone(epoch)
         case Activity.BACK_OFF:
             yield Due(epoch)
+            yield Postponed(epoch=epoch, until=NOW)
 
 
 def _facts(one: Instance) -> Iterator[Event]:
@@ -124,6 +135,21 @@ def _facts(one: Instance) -> Iterator[Event]:
         yield from (Exited(one.token, ExitStatus(code=1), cause) for cause in CAUSES)
         yield Exited(one.token, ExitStatus(code=0), HEALS, graceful=True)
     yield Unhealthy(one.token, HEALS)
+
+
+def elsewhere(pool: Snapshot) -> Iterator[Shared]:
+    """What others could do to the circuit that they share with the pool: try, fail or succeed with it."""
+    for one in pool.circuits:
+        if one.shared and one.holder != pool.pool_id:
+            yield from _shared(one)
+            yield Shared(evolve(one, state=BreakerState.TRIAL, timeout=1.0, until=None, holder="somebody"))
+
+
+def _shared(circuit: Circuit) -> Iterator[Shared]:
+    rest = Circuit(circuit.name, shared=True)
+    yield Shared(rest)
+    yield Shared(evolve(rest, state=BreakerState.HALF_OPEN, timeout=1.0))
+    yield Shared(evolve(rest, state=BreakerState.OPEN, timeout=1.0, until=NOW))
 
 
 def tripped(pool: Snapshot, name: str) -> Snapshot:
@@ -151,7 +177,11 @@ def canonical(pool: Snapshot) -> Snapshot:
         generation=len(pool.engines),
         plan=None if pool.plan is None else _plan(pool.plan),
         circuits=tuple(map(_circuit, pool.circuits)),
-        failures=0,
+        crash_count=0,
+        crashes=(),
+        restart_count=0,
+        restarts=(),
+        storm=None,
         cause=_cause(pool.cause),
         quarantine=(),
     )
@@ -181,7 +211,13 @@ def _plan(plan: Plan) -> Plan:
 def _cause(cause: Cause | None) -> Cause | None:
     if cause is None:
         return None
-    return next(one for one in CAUSES if (one.heals, one.counted) == (cause.heals, cause.counted))
+    return next(one for one in CAUSES if _meaning(one) == _meaning(cause))
+
+
+def _meaning(cause: Cause) -> tuple[bool, bool, str]:
+    """What becomes of it: whether it is tried again, whether it counts, and for which circuit."""
+    treatment = TREATMENTS[cause.kind]
+    return cause.heals, treatment.counted, treatment.circuit
 
 
 def _circuit(circuit: Circuit) -> Circuit:

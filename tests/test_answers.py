@@ -26,7 +26,8 @@ from pool_lifecycle.events import (
 )
 from pool_lifecycle.lifecycle import LIFECYCLE, Mark, PoolEvent, PoolState
 from pool_lifecycle.notes import CHANGING
-from pool_lifecycle.snapshot import Circuit, Instance, Intent, Notify, Plan, Snapshot
+from pool_lifecycle.restart.circuit import Circuit
+from pool_lifecycle.snapshot import Instance, Intent, Notify, Plan, Snapshot
 from tests.worlds import NEW, a_spec
 
 S, E = PoolState, PoolEvent

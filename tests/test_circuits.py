@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from pool_lifecycle.breaker import BreakerEvent, BreakerState
 from pool_lifecycle.circuits import feed
-from pool_lifecycle.restart.circuit import Breaker
-from pool_lifecycle.snapshot import Circuit
+from pool_lifecycle.restart.circuit import Breaker, Circuit
 from pool_lifecycle.testing.strategies import breakers
 
 E, S = BreakerEvent, BreakerState

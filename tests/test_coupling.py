@@ -25,7 +25,8 @@ from pool_lifecycle.events import (
     Strategy,
 )
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolEvent, PoolState
-from pool_lifecycle.snapshot import Circuit, CircuitChanged, Emit, Intent, Snapshot
+from pool_lifecycle.restart.circuit import Circuit
+from pool_lifecycle.snapshot import CircuitChanged, Emit, Intent, Snapshot
 from pool_lifecycle.step import step
 from tests.pools import (
     BLAMELESS,
@@ -74,10 +75,10 @@ def failed(pool: Snapshot) -> Failed:
 )
 def test_a_verdict_counts_one_failure(state: PoolState, kind: PoolEvent) -> None:
     """What failed is counted once it is cleared up, by the circuits and for the back-off."""
-    pool = pool_in(state, failures=2)
+    pool = pool_in(state, crash_count=2)
     done = after(pool, event(kind, pool))
     assert circuit(done).failures == 1
-    assert done.failures == 3
+    assert done.crash_count == 3
 
 
 @pytest.mark.parametrize("state", [S.RECOVERING, S.STAGING])
@@ -100,7 +101,7 @@ def test_what_an_operator_did_counts_nothing(state: PoolState) -> None:
     """B-SUPER-x4: endings on purpose feed no circuit and lengthen no back-off."""
     pool = pool_in(state, cause=BLAMELESS)
     done = after(pool, Gone(EPOCH) if state is S.RECOVERING else evolve(failed(pool), cause=BLAMELESS))
-    assert (circuit(done), done.failures) == (circuit(pool), 0)
+    assert (circuit(done), done.crash_count) == (circuit(pool), 0)
     assert done.state is S.BACKING_OFF
 
 
@@ -223,7 +224,7 @@ def test_a_new_model_that_fails_counts_nothing() -> None:
     restoring = after(undoing, Gone(undoing.epoch))
     done = after(restoring, Healthy(restoring.epoch))
     assert done.state is S.READY
-    assert (circuit(done), done.failures) == (ALMOST, 0)
+    assert (circuit(done), done.crash_count) == (ALMOST, 0)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +235,7 @@ def test_a_new_model_that_fails_beside_the_old_counts_nothing(state: PoolState) 
     pool = pool_in(state, circuits=(ALMOST,))
     done = after(pool, failed(pool))
     assert done.state in (S.READY, S.RETIRING)
-    assert (circuit(done), done.failures, done.cause) == (ALMOST, 0, None)
+    assert (circuit(done), done.crash_count, done.cause) == (ALMOST, 0, None)
 
 
 def test_a_restoration_that_fails_counts_one() -> None:
@@ -242,7 +243,7 @@ def test_a_restoration_that_fails_counts_one() -> None:
     pool = pool_in(S.RELOADING_RESTORING)
     recovering = after(pool, failed(pool))
     done = after(recovering, Gone(recovering.epoch))
-    assert (done.state, circuit(done).failures, done.failures) == (S.BACKING_OFF, 1, 1)
+    assert (done.state, circuit(done).failures, done.crash_count) == (S.BACKING_OFF, 1, 1)
 
 
 def test_only_these_events_are_news_for_circuits() -> None:
@@ -330,7 +331,7 @@ def test_a_trial_has_a_shorter_period_than_the_counts() -> None:
     assert [one.state for one in minute.circuits] == [BreakerState.CLOSED] * 2
     assert (minute.circuits[1].failures, minute.failures) == (4, 3)
     done = after(minute, RanStably(1, 300.0))
-    assert (done.circuits[1].failures, done.failures) == (0, 0)
+    assert (done.circuits[1].failures, done.crash_count) == (0, 0)
 
 
 def test_a_stable_run_of_another_generation_is_no_news() -> None:

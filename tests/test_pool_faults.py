@@ -369,7 +369,7 @@ async def test_a_crash_while_it_stops_changes_nothing() -> None:
         stopping = await world.began(world.pool.stop())
         engine.crash(ExitStatus(signal=11))
         await stopping
-        assert world.pool.snapshot.failures == 0
+        assert world.pool.snapshot.crash_count == 0
 
 
 @virtually

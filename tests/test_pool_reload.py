@@ -169,7 +169,7 @@ async def test_a_staging_failure_never_touches_the_old_engine(strategy: Strategy
         assert caught.value.state is PoolState.READY
         assert engine.alive
         assert world.pool.acquire("me").generation == 1
-        assert world.pool.snapshot.failures == 0
+        assert world.pool.snapshot.crash_count == 0
         assert world.pool.status().last_error is None
 
 
@@ -199,7 +199,7 @@ async def test_a_new_engine_that_fails_brings_the_old_model_back() -> None:
         assert world.pool.status().model == OLD
         assert handed_off(world) == "/memory/old.gguf"
         assert world.pool.acquire("me").generation == 3
-        assert world.pool.snapshot.failures == 0
+        assert world.pool.snapshot.crash_count == 0
         assert [circuit.failures for circuit in world.pool.snapshot.circuits] == [0]
         assert world.way[-4:] == ["reloading.starting", "reloading.undoing", "reloading.restoring", "ready"]
 
@@ -217,7 +217,7 @@ async def test_a_restoration_that_fails_tells_both_causes() -> None:
         assert caught.value.state is PoolState.RECOVERING
         await world.pool.reached("ready")
         assert world.pool.status().model == OLD
-        assert world.pool.snapshot.failures == 1
+        assert world.pool.snapshot.crash_count == 1
 
 
 @virtually

@@ -13,7 +13,8 @@ from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.errors import LeaseRefused, PoolDraining, PoolNotReady, StartFailed
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
 from pool_lifecycle.refusals import refusal, residue
-from pool_lifecycle.snapshot import Circuit, Intent
+from pool_lifecycle.restart.circuit import Circuit
+from pool_lifecycle.snapshot import Intent
 from pool_lifecycle.testing import virtual_time
 from tests.pools import CRASH, HOPELESS, NOW, OPEN, pool_in
 from tests.reaching import a_pool_in

@@ -387,5 +387,5 @@ def test_a_staging_that_takes_too_long_says_so() -> None:
 @pytest.mark.parametrize("state", [S.STARTING, S.RECOVERING, S.STOPPED])
 def test_a_stable_run_needs_a_living_server(state: PoolState) -> None:
     """News of a run that has ended clears nothing."""
-    pool = pool_in(state, failures=3)
+    pool = pool_in(state, crash_count=3)
     assert step(pool, RanStably(pool.serving or 0, 300.0), NOW) == (pool, ())

@@ -9,9 +9,10 @@ from pool_lifecycle.checks import check_all, check_order, checked, number, secon
 
 @frozen
 class Backoff:
-    """delay(n) = initial * factor ** (n - 1), moved by at most `jitter` of itself, within the bounds.
+    """delay(n) = initial * factor ** (n - 1) * multiplier, moved by at most `jitter` of itself, bounded.
 
-    All times in seconds. `minimum` and `maximum` hold with the jitter included. After a run of `stable`
+    All times in seconds. `minimum` and `maximum` hold with the jitter included. The multiplier is that of the
+    class of the failure. After a run of `stable`
     seconds the count of failures starts again at 0. The defaults are B-SUPER-010 to B-SUPER-016's.
     """
 
@@ -26,12 +27,12 @@ class Backoff:
         check_all(self)
         check_order(self, "minimum", "initial", larger="maximum")
 
-    def delay(self, failures: int, chance: float) -> float:
-        """Seconds to wait after `failures` failures in a row (at least 1).
+    def delay(self, failures: int, chance: float, multiplier: float = 1.0) -> float:
+        """Seconds to wait after `failures` failures in a row (at least 1), the last of a class so multiplied.
 
         `chance` in [-1, 1] places the jitter; the caller draws it, so that this stays a function.
         """
-        delay = self._law(max(failures, 1)) * (1 + self.jitter * chance)
+        delay = self._law(max(failures, 1)) * multiplier * (1 + self.jitter * chance)
         return min(max(delay, self.minimum), self.maximum)
 
     def _law(self, failures: int) -> float:

@@ -1,9 +1,10 @@
-"""The numbers of a circuit breaker, as a policy value. Its states and rows are in `breaker.py`."""
+"""A circuit, and the numbers of its breaker, as values. Its states and rows are in `breaker.py`."""
 
 from __future__ import annotations
 
 from attrs import field, frozen
 
+from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.checks import check_all, check_order, checked, seconds, whole
 
 
@@ -24,3 +25,26 @@ class Breaker:
     def __attrs_post_init__(self) -> None:
         check_all(self)
         check_order(self, "timeout", larger="timeout_max")
+
+
+@frozen
+class Circuit:
+    """One circuit. `failures` in a row while closed; `until` is when an open one may be tried.
+
+    `timeout` is the length of the current or last opening (0 before the first), `openings` their number,
+    `holder` the pool that has the trial's permit. `shared`: other pools have it too, as with a device's.
+    """
+
+    name: str
+    state: BreakerState = BreakerState.CLOSED
+    failures: int = 0
+    openings: int = 0
+    timeout: float = 0.0
+    until: float | None = None
+    holder: str | None = None
+    shared: bool = False
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it is as it was at first: nothing would be lost by forgetting it."""
+        return self.state is BreakerState.CLOSED and not self.failures

@@ -1,0 +1,90 @@
+"""The circuits that the pools of a host share: one for each device.
+
+Every pool has a copy in its snapshot, so that its steps stay pure. Whatever one pool's step, or trouble on
+the device, makes of such a circuit is told to the others at once, on the loop's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from attrs import define, field
+
+from pool_lifecycle import circuits
+from pool_lifecycle.breaker import BreakerEvent
+from pool_lifecycle.events import Shared
+from pool_lifecycle.restart.blame import Blame
+from pool_lifecycle.restart.circuit import Circuit
+
+Tell: TypeAlias = Callable[[Shared], None]
+
+
+@define(eq=False)
+class _Device:
+    """One device's circuit, the pools on it, and when each of them last failed because of it."""
+
+    circuit: Circuit
+    pools: dict[str, Tell] = field(factory=dict)
+    failed_at: dict[str, float] = field(factory=dict)
+
+
+def name_of(device: str) -> str:
+    """The name of a device's circuit."""
+    return f"device {device}"
+
+
+class SharedCircuits:
+    """Those of one host. `clock` is the loop's."""
+
+    __slots__ = ("_blame", "_clock", "_devices")
+
+    def __init__(self, blame: Blame, clock: Callable[[], float]) -> None:
+        self._blame = blame
+        self._clock = clock
+        self._devices: dict[str, _Device] = {}
+
+    def join(self, pool_id: str, devices: Iterable[str], tell: Tell) -> tuple[Circuit, ...]:
+        """The circuits of these devices, as they are; `tell` hears of every change from now on."""
+        joined = []
+        for name in map(name_of, devices):
+            device = self._devices.setdefault(name, _Device(Circuit(name, shared=True)))
+            device.pools[pool_id] = tell
+            joined.append(device.circuit)
+        return tuple(joined)
+
+    def leave(self, pool_id: str) -> None:
+        """The pool is no longer there. A device without pools is forgotten once its circuit is closed."""
+        for device in self._devices.values():
+            device.pools.pop(pool_id, None)
+            device.failed_at.pop(pool_id, None)
+        self._devices = {
+            name: one for name, one in self._devices.items() if one.pools or not one.circuit.at_rest
+        }
+
+    def follow(self, mine: Iterable[Circuit]) -> None:
+        """A pool's step has left its circuits so: the others are told what they do not know."""
+        for circuit in mine:
+            if circuit.shared:
+                self._change(circuit)
+
+    def failed(self, pool_id: str) -> None:
+        """The pool failed in a way that devices make engines fail: with others, it opens their circuit."""
+        now = self._clock()
+        for device in tuple(self._devices.values()):
+            if pool_id in device.pools:
+                device.failed_at[pool_id] = now
+                if self._blame.lies_with_device(device.failed_at, now):
+                    self._trip(device, now)
+
+    def _trip(self, device: _Device, now: float) -> None:
+        policy = self._blame.breaker
+        self._change(circuits.feed(device.circuit, BreakerEvent.TRIP, policy=policy, who="the host", now=now))
+
+    def _change(self, circuit: Circuit) -> None:
+        device = self._devices[circuit.name]
+        if circuit == device.circuit:
+            return
+        device.circuit = circuit
+        for tell in tuple(device.pools.values()):
+            tell(Shared(circuit))
