@@ -189,7 +189,7 @@ def _joined(snapshot: Snapshot, event: Event, now: float) -> Snapshot:
     """A second stop with a shorter grace makes the kill come earlier."""
     if not isinstance(event, Stop | Halt) or event.grace is None or snapshot.deadline is None:
         return snapshot  # also when stuck: there everything has been killed already
-    return _ending(snapshot, event, now)
+    return _ending(snapshot, None, event, now)
 
 
 def _restarted(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:
@@ -224,10 +224,8 @@ def enter(snapshot: Snapshot, state: PoolState, row: Row, event: Event, now: flo
     declared = LIFECYCLE.states[state]
     if declared.launches:
         entered = _launching(entered, Model(declared.launches))
-    if declared.limit == Limit.BACK_OFF:
-        return _backing_off(entered, row, event, now)
     if declared.limit is not None:
-        entered = _LIMITS[declared.limit](entered, event, now)
+        entered = _LIMITS[declared.limit](entered, row, event, now)
     return entered
 
 
@@ -256,15 +254,15 @@ def _launching(snapshot: Snapshot, model: Model) -> Snapshot:
     return evolved(snapshot, generation=generation, engines=(*snapshot.engines, instance))
 
 
-def _staging(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:
+def _staging(snapshot: Snapshot, _row: Row, _event: Event, now: float) -> Snapshot:
     return evolved(snapshot, deadline=now + snapshot.rules.limits.staging)
 
 
-def _starting(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:
+def _starting(snapshot: Snapshot, _row: Row, _event: Event, now: float) -> Snapshot:
     return evolved(snapshot, deadline=now + snapshot.rules.limits.start)
 
 
-def _draining(snapshot: Snapshot, event: Event, now: float) -> Snapshot:
+def _draining(snapshot: Snapshot, _row: Row, event: Event, now: float) -> Snapshot:
     asked = event.deadline if isinstance(event, Drain) else None
     if snapshot.plan is not None:
         asked = snapshot.plan.drain_deadline
@@ -272,7 +270,7 @@ def _draining(snapshot: Snapshot, event: Event, now: float) -> Snapshot:
     return evolved(snapshot, deadline=now + lasts)
 
 
-def _ending(snapshot: Snapshot, event: Event, now: float) -> Snapshot:
+def _ending(snapshot: Snapshot, _row: Row | None, event: Event, now: float) -> Snapshot:
     """Every engine gets a time at which it is killed; one it has already only moves earlier."""
     limits = snapshot.rules.limits
     asked = event.grace if isinstance(event, Stop | Halt) else None
@@ -282,7 +280,7 @@ def _ending(snapshot: Snapshot, event: Event, now: float) -> Snapshot:
     return evolved(snapshot, engines=engines, deadline=last + limits.reclaim)
 
 
-def _retiring(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:
+def _retiring(snapshot: Snapshot, _row: Row, _event: Event, now: float) -> Snapshot:
     """The spare may finish its leases, then it has the usual grace."""
     limits = snapshot.rules.limits
     kill_at = now + limits.drain + limits.stop_grace
@@ -309,10 +307,11 @@ def _backing_off(snapshot: Snapshot, row: Row, event: Event, now: float) -> Snap
     return evolved(snapshot, not_before=not_before, deadline=not_before + rules.limits.budget)
 
 
-_LIMITS: dict[str, Note] = {
+_LIMITS: dict[str, Callable[[Snapshot, Row, Any, float], Snapshot]] = {
     Limit.STAGING: _staging,
     Limit.START: _starting,
     Limit.DRAIN: _draining,
     Limit.STOP: _ending,
     Limit.RETIRE: _retiring,
+    Limit.BACK_OFF: _backing_off,
 }

@@ -8,7 +8,7 @@ from attrs import evolve
 from pool_lifecycle.agenda import next_due
 from pool_lifecycle.events import CircuitDue, Overdue, RanStably
 from pool_lifecycle.lifecycle import PoolState
-from pool_lifecycle.snapshot import Circuit
+from pool_lifecycle.restart.circuit import Circuit
 from pool_lifecycle.step import step
 from tests.pools import EPOCH, HALF_OPEN, NOW, OPEN, QUARANTINE, SERVER, SOMEBODY_ELSES, TRIAL, pool_in
 
@@ -61,23 +61,23 @@ def test_somebody_elses_trial_is_not_waited_for() -> None:
 def test_counts_are_cleared_after_a_long_run() -> None:
     """B-SUPER-014: 300 s after the engine became healthy, if there is a count to clear."""
     due = (HEALTHY_AT + 300, RanStably(1, 300.0))
-    assert next_due(pool_in(S.READY, failures=1)) == due
+    assert next_due(pool_in(S.READY, crash_count=1)) == due
     counted = (Circuit("general", failures=1),)
     assert next_due(pool_in(S.READY, circuits=counted)) == due
-    assert next_due(pool_in(S.READY, circuits=counted, failures=1)) == due
+    assert next_due(pool_in(S.READY, circuits=counted, crash_count=1)) == due
 
 
 @pytest.mark.parametrize("state", [S.STOPPED, S.FAILED, S.STUCK])
 def test_counts_wait_for_an_engine_that_lives(state: PoolState) -> None:
     """No run, no stable run."""
-    assert next_due(pool_in(state, failures=3)) is None
+    assert next_due(pool_in(state, crash_count=3)) is None
 
 
 @pytest.mark.parametrize("state", S)
 @pytest.mark.parametrize("circuit", [Circuit("general", failures=2), OPEN, HALF_OPEN, TRIAL, SOMEBODY_ELSES])
 def test_what_was_due_is_over_once_it_is_told(state: PoolState, circuit: Circuit) -> None:
     """V8: told of everything as it falls due, a pool comes to rest or to a later time: no timer spins."""
-    pool = pool_in(state, circuits=(circuit,), failures=2)
+    pool = pool_in(state, circuits=(circuit,), crash_count=2, restart_count=1, restarts=(NOW,))
     for _ in range(50):
         appointment = next_due(pool)
         if appointment is None:

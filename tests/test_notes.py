@@ -217,8 +217,8 @@ def test_only_the_spare_retires() -> None:
 
 def test_the_back_off_counts_the_failure_that_led_to_it() -> None:
     """B-SUPER-010, B-SUPER-011: 2 s after the first, 4 after the second."""
-    first = after(quick(S.RECOVERING, failures=0), Gone(EPOCH))
-    second = after(quick(S.RECOVERING, failures=1), Gone(EPOCH))
+    first = after(quick(S.RECOVERING, crash_count=0), Gone(EPOCH))
+    second = after(quick(S.RECOVERING, crash_count=1), Gone(EPOCH))
     assert (first.not_before, second.not_before) == (NOW + 2, NOW + 4)
 
 
@@ -367,9 +367,9 @@ def test_tokens_name_one_launch_for_all_time() -> None:
 
 def test_a_healthy_start_overcomes_the_cause() -> None:
     """The last failure is shown until a start has succeeded, the count of failures longer."""
-    pool = pool_in(S.STARTING, cause=CRASH, failures=2)
+    pool = pool_in(S.STARTING, cause=CRASH, crash_count=2)
     done = after(pool, Healthy(EPOCH))
-    assert (done.cause, done.failures, done.serving) == (None, 2, 1)
+    assert (done.cause, done.crash_count, done.serving) == (None, 2, 1)
     assert launched(done).healthy_at == NOW
 
 

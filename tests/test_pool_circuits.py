@@ -188,9 +188,9 @@ async def test_a_stable_run_clears_the_counts() -> None:
         with contextlib.suppress(StartFailed):
             await world.pool.start()
         await world.pool.reached("ready")
-        assert world.pool.snapshot.failures == 2
+        assert world.pool.snapshot.crash_count == 2
         await asyncio.sleep(301)
-        assert world.pool.snapshot.failures == 0
+        assert world.pool.snapshot.crash_count == 0
         assert timers() == ["Ticks._run"]
         began = world.now
         world.engine.crash()
