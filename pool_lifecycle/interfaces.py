@@ -183,11 +183,13 @@ class WorkCounter:
     """A number that grows as long as an engine gets on with its work, and where it is told.
 
     `path` answers over HTTP in Prometheus' text format; the values of every sample of the metrics in `names`
-    are added up.
+    are added up. `pending` names gauges, added up as well, whose sum is 0 while the engine has nothing to do:
+    then nothing need grow, whatever was promised to anybody. Without them, whoever holds a lease works.
     """
 
     path: str
     names: tuple[str, ...]
+    pending: tuple[str, ...] = ()
 
 
 @runtime_checkable

@@ -18,7 +18,7 @@ OUR_OWN_TROUBLE = frozenset(
 
 def no_answer(timeout: float) -> Health:
     """The engine did not answer within `timeout` seconds."""
-    return Health(ok=False, detail=f"no answer within {timeout:g} s")
+    return Health(ok=False, detail=f"no answer within {timeout:g} s", silent=True)
 
 
 def no_connection(driver: str, error: Exception, timeout: float) -> Health:

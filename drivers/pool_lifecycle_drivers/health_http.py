@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from types import ModuleType
+from typing import Any
 
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.interfaces import Health, ProbeTarget
 from pool_lifecycle_drivers.connecting import bad_target, no_connection
+from pool_lifecycle_drivers.prometheus_text import total
 
 NAME = "http"
 
 LINGER = 0.05
 """Seconds the body is waited for after the headers have decided. Hanging up at once would decide the same,
 but many servers write a line to their log about a client that leaves in the middle of an answer."""
+
+METRICS_CAP = 2**20
+"""Bytes of an answer with metrics that are read at most. vLLM's, the longest known, have a tenth of that."""
 
 
 class HttpProbe:
@@ -36,10 +41,7 @@ class HttpProbe:
         Raises DriverError if address or path is nonsense, or if this host has no means left to connect.
         """
         loop = asyncio.get_running_loop()
-        try:
-            exchange = self._http.Exchange(target, loop)
-        except ValueError as error:
-            raise DriverError(NAME, bad_target(str(error))) from error
+        exchange = self._exchange(target)
         try:
             async with asyncio.timeout(timeout) as limit:
                 await loop.create_connection(lambda: exchange, target.host, target.port)
@@ -50,6 +52,31 @@ class HttpProbe:
         finally:
             exchange.hang_up()
         return health
+
+    async def count(self, *, target: ProbeTarget, names: tuple[str, ...], timeout: float) -> float | None:  # noqa: ASYNC109 - see the protocol
+        """The sum of the samples of these metrics at `target.path`; None for anything but a 200 with some.
+
+        Raises what `check` raises.
+        """
+        loop = asyncio.get_running_loop()
+        exchange = self._exchange(target, limit=METRICS_CAP)
+        try:
+            async with asyncio.timeout(timeout):
+                await loop.create_connection(lambda: exchange, target.host, target.port)
+                body = await exchange.whole()
+        except (OSError, ValueError, OverflowError) as error:
+            no_connection(NAME, error, timeout)  # raises where it is not the engine that is to blame
+            return None
+        finally:
+            exchange.hang_up()
+        return None if body is None else total(body, names)
+
+    def _exchange(self, target: ProbeTarget, **limits: int) -> Any:
+        """One exchange with the target. Raises DriverError if no request can be made of it."""
+        try:
+            return self._http.Exchange(target, asyncio.get_running_loop(), **limits)
+        except ValueError as error:
+            raise DriverError(NAME, bad_target(str(error))) from error
 
 
 def _http() -> ModuleType:

@@ -11,23 +11,26 @@ import h11
 from pool_lifecycle.interfaces import Health, ProbeTarget
 
 CAP = 64 * 1024
-"""Bytes of an answer that are read at most, headers and body together."""
+"""Bytes of an answer that are read at most, headers and body together, where the body is of no interest."""
 
 TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 """What h11 hints at when it gives up on endless headers (it does after 16 KiB)."""
 
 
 class Exchange(asyncio.Protocol):
-    """Asks when connected. `health` is decided by the headers; `rest` waits for the body.
+    """Asks when connected. `health` is decided by the headers; `rest` and `whole` wait for the body.
 
-    Raises ValueError if the target cannot be written as a request.
+    At most `limit` bytes are read. Raises ValueError if the target cannot be written as a request.
     """
 
-    def __init__(self, target: ProbeTarget, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, target: ProbeTarget, loop: asyncio.AbstractEventLoop, *, limit: int = CAP) -> None:
         self._connection = h11.Connection(h11.CLIENT)
         self._request = _request(self._connection, target)
         self.health: asyncio.Future[Health] = loop.create_future()
         self._over: asyncio.Future[None] = loop.create_future()
+        self._body: list[bytes] = []
+        self._complete = False
+        self._limit = limit
         self._received = 0
         self._transport: asyncio.Transport | None = None
 
@@ -35,6 +38,11 @@ class Exchange(asyncio.Protocol):
         """Wait for the rest of the answer, at most that long."""
         if not self._over.done():
             await asyncio.wait((self._over,), timeout=max(0.0, seconds))
+
+    async def whole(self) -> bytes | None:
+        """The body of a healthy answer; None when that is not what came."""
+        await self._over
+        return b"".join(self._body) if self._complete and self.health.result().ok else None
 
     def hang_up(self) -> None:
         """Close the connection now, whatever is still under way."""
@@ -55,11 +63,13 @@ class Exchange(asyncio.Protocol):
             return
         self._received += len(data)
         self._read(data)
-        if self._received > CAP:
+        if self._received > self._limit:
             self._end("answer too large")
 
     def eof_received(self) -> None:
-        """The engine closed its end."""
+        """The engine closed its end. That is how a body ends whose length was not told before."""
+        if self.health.done() and not self._over.done():
+            self._read(b"")
         self._end("connection closed without an answer")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -81,7 +91,10 @@ class Exchange(asyncio.Protocol):
                 return
             if isinstance(event, h11.Response):
                 self._decide(_judged(event))
+            elif isinstance(event, h11.Data):
+                self._body.append(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
+                self._complete = self._received <= self._limit
                 self._end("")
 
     def _decide(self, health: Health) -> None:

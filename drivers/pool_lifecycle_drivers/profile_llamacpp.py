@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pool_lifecycle.causes import FailureClass
-from pool_lifecycle.interfaces import Command, CommandContext, ExitZero, Pattern
+from pool_lifecycle.interfaces import Command, CommandContext, ExitZero, Pattern, WorkCounter
 from pool_lifecycle_drivers.log_patterns import (
     ARGPARSE_PATTERNS,
     DEVICE_PATTERNS,
@@ -11,6 +11,8 @@ from pool_lifecycle_drivers.log_patterns import (
     OTHER_PORT,
     PORT_PATTERNS,
 )
+
+METRICS = (("LLAMA_ARG_ENDPOINT_METRICS", "1"),)
 
 BAD_MODEL = "the model file is damaged or not what it should be: get it again"
 BAD_FLAG = "correct the engine's arguments; `llama-server --help` lists what this version knows"
@@ -48,11 +50,21 @@ OWN_PATTERNS = (
 """The server's own words, in version b10434; those about memory come before those they lead to."""
 
 
+WORK = WorkCounter("/metrics", ("llamacpp:n_decode_total",), pending=("llamacpp:requests_processing",))
+"""It grows with every batch that is computed, while a prompt is read as while an answer is written; counts of
+tokens grow only at the end of each. The path is answered between two batches, so not at all by a server
+whose computing hangs, although `/health` goes on saying 200."""
+
+
 class LlamaCppProfile:
     """`llama-server --host H --port P --parallel SLOTS --model M ARGS…`.
 
     The declared arguments come last, and of a flag given twice the server takes the last. Without a model
     there is no `--model`: the arguments may name one (`--hf-repo`), or the server may run as a router.
+
+    Its metrics are switched on by `LLAMA_ARG_ENDPOINT_METRICS`, the variable for `--metrics`: a program that
+    takes the command line but does not know it is not disturbed by it. A server that wants an API key does
+    not tell its metrics, so its progress is not watched.
 
     `/health` is refused before the socket is bound, then 503 while the model loads, then 200.
 
@@ -63,13 +75,14 @@ class LlamaCppProfile:
     name = "llama.cpp"
     health_path = "/health"
     exit_zero = ExitZero.CRASH
+    work = WORK
     patterns = DEVICE_PATTERNS + OWN_PATTERNS + ARGPARSE_PATTERNS + PORT_PATTERNS
 
     def command(self, *, context: CommandContext) -> Command:
-        """The server's command line; nothing is added to the environment."""
+        """The server's command line, and the variable that has it tell its metrics."""
         model = () if context.model_path is None else ("--model", context.model_path)
         flags = ("--host", context.host, "--port", str(context.port), "--parallel", str(context.slots))
-        return Command((context.binary, *flags, *model, *context.args))
+        return Command((context.binary, *flags, *model, *context.args), METRICS)
 
     def split_flags(self, *, ratios: tuple[float, ...]) -> tuple[str, ...]:
         """`--tensor-split` with one share per device."""

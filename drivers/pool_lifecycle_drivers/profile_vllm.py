@@ -6,7 +6,7 @@ from attrs import evolve
 
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import DriverError
-from pool_lifecycle.interfaces import Command, CommandContext, ExitZero, Pattern
+from pool_lifecycle.interfaces import Command, CommandContext, ExitZero, Pattern, WorkCounter
 from pool_lifecycle_drivers.log_patterns import (
     ARGPARSE_PATTERNS,
     DEVICE_PATTERNS,
@@ -54,6 +54,15 @@ OWN_PATTERNS = (
 """The server's own words. The last two only say that the core is dead: why stands in earlier lines."""
 
 
+WORK = WorkCounter(
+    "/metrics",
+    ("vllm:prompt_tokens_total", "vllm:generation_tokens_total"),
+    pending=("vllm:num_requests_running", "vllm:num_requests_waiting"),
+)
+"""Tokens of prompts count once a whole prompt has been read, those of answers with each step. With
+`--disable-log-stats` the server does not count; then its progress is not watched."""
+
+
 class VllmProfile:
     """`vllm serve MODEL --host H --port P --max-num-seqs SLOTS ARGS…`.
 
@@ -67,6 +76,7 @@ class VllmProfile:
     name = NAME
     health_path = "/health"
     exit_zero = ExitZero.CRASH
+    work = WORK
     patterns = DEVICE_PATTERNS + OWN_PATTERNS + PORT_PATTERNS
 
     def command(self, *, context: CommandContext) -> Command:

@@ -12,7 +12,14 @@ from collections.abc import Callable
 
 from pool_lifecycle.causes import FailureClass
 from pool_lifecycle.errors import DriverError
-from pool_lifecycle.interfaces import Command, CommandContext, EngineProfile, ExitZero, Pattern
+from pool_lifecycle.interfaces import (
+    Command,
+    CommandContext,
+    EngineProfile,
+    ExitZero,
+    Pattern,
+    WorkCounter,
+)
 
 ARGS = ("--flag", "two words", "", "--json={'a': {}}", "-", "naïve")
 """Arguments a profile has no business with."""
@@ -35,6 +42,7 @@ def check_engine_profile(
         context = CommandContext(binary, args, "127.0.0.1", 8080, slots=3, model_path=model)
         _sound_command(profile, make(), context)
     _sound_split(profile)
+    _sound_work(getattr(profile, "work", None))
 
 
 def _sound_patterns(patterns: tuple[Pattern, ...]) -> None:
@@ -79,6 +87,17 @@ def _sound_split(profile: EngineProfile) -> None:
         except DriverError:
             continue  # an engine may be unable to split like that, as long as it says so
         assert _texts(flags), f"flags are a tuple of strings, not {flags!r}"
+
+
+def _sound_work(work: object) -> None:
+    if work is None:
+        return
+    assert isinstance(work, WorkCounter), f"work is a WorkCounter, not {work!r}"
+    assert work.path.startswith("/"), f"a path begins with /, unlike {work.path!r}"
+    assert _texts(work.names), f"names is a tuple of strings, not {work.names!r}"
+    assert _texts(work.pending), f"pending is a tuple of strings, not {work.pending!r}"
+    assert work.names, "a counter of work has at least one metric"
+    assert all((*work.names, *work.pending)), "every metric has a name"
 
 
 def _texts(value: object) -> bool:

@@ -1,8 +1,10 @@
 """What every health probe promises, as one check.
 
     await check_health_probe(MyProbe, healthy=target, unhealthy=other, silent=third)
+    await check_work_probe(MyProbe, counting=target, names=("tokens_total",), expected=42.0, useless=other)
 
-Raises AssertionError with a sentence naming the broken promise.
+The second is for a probe that can read a counter of work as well. Each raises AssertionError with a sentence
+naming the broken promise.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from pool_lifecycle.interfaces import Health, HealthProbe, ProbeTarget
+from pool_lifecycle.interfaces import Health, HealthProbe, ProbeTarget, WorkProbe
 
 SLACK = 1.0
 """Seconds a probe may take beyond its time-out: for a loaded machine, and for ending a program it ran."""
@@ -42,22 +44,64 @@ async def check_health_probe(
     for target in (unhealthy,) if silent is None else (unhealthy, silent):
         await _cancelled(probe, target, timeout)
     if silent is not None:
-        await _in_time(probe, silent, timeout)
+        health = await _in_time(probe, silent, timeout)
+        assert health.silent, "no answer at all is a silent Health, or nobody can tell a busy engine"
     await _yes(probe, healthy, timeout)
     await _nothing_left(descriptors, tasks)
+
+
+async def check_work_probe(
+    make: Callable[[], WorkProbe],
+    *,
+    counting: ProbeTarget,
+    names: tuple[str, ...],
+    expected: float,
+    useless: ProbeTarget,
+    silent: ProbeTarget | None = None,
+    timeout: float = 1.0,  # noqa: ASYNC109 - what the probe is given, not a limit on this check
+) -> None:
+    """Check what a probe made by `make` makes of counters.
+
+    At `counting` the metrics `names` add up to `expected`; `useless` answers something else, `silent` nothing
+    (None if its kind cannot meet that). A look at `silent` takes `timeout` seconds.
+    """
+    probe = make()
+    assert isinstance(probe, WorkProbe), "a work probe has a method count(*, target, names, timeout)"
+    descriptors, tasks = _descriptors(), asyncio.all_tasks()
+    count = await probe.count(target=counting, names=names, timeout=timeout)
+    assert count == expected, f"the samples of {names} add up to {expected:g}, not {count!r}"
+    unknown = await probe.count(target=counting, names=("no such metric",), timeout=timeout)
+    assert unknown is None, f"a metric that is not told has no sum, not {unknown!r}"
+    for target in (useless,) if silent is None else (useless, silent):
+        await _no_count(probe, target, names, timeout)
+    await _nothing_left(descriptors, tasks)
+
+
+async def _no_count(probe: WorkProbe, target: ProbeTarget, names: tuple[str, ...], limit: float) -> None:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    try:
+        count = await probe.count(target=target, names=names, timeout=limit)
+    except Exception as error:
+        raise AssertionError(f"no usable answer is None, not the exception {error!r}") from error
+    assert count is None, f"no usable answer is None, not {count!r}"
+    took = loop.time() - begun
+    assert took <= limit + SLACK, f"a count is over within its time-out of {limit:g} s, not after {took:g} s"
 
 
 async def _yes(probe: HealthProbe, target: ProbeTarget, limit: float) -> None:
     health = _sound(await probe.check(target=target, timeout=limit))
     assert health.ok, f"a healthy engine is found healthy, not {health.detail!r}"
+    assert not health.silent, "a healthy answer is not silent"
 
 
-async def _no(probe: HealthProbe, target: ProbeTarget, limit: float) -> None:
+async def _no(probe: HealthProbe, target: ProbeTarget, limit: float) -> Health:
     try:
         health = await probe.check(target=target, timeout=limit)
     except Exception as error:
         raise AssertionError(f"an unhealthy engine is a value, not the exception {error!r}") from error
     assert not _sound(health).ok, f"an unhealthy engine is found unhealthy, not {health.detail!r}"
+    return health
 
 
 async def _both_at_once(
@@ -80,12 +124,13 @@ async def _cancelled(probe: HealthProbe, target: ProbeTarget, limit: float) -> N
     assert check.cancelled() is was_under_way, "a cancelled check lets CancelledError pass"
 
 
-async def _in_time(probe: HealthProbe, target: ProbeTarget, limit: float) -> None:
+async def _in_time(probe: HealthProbe, target: ProbeTarget, limit: float) -> Health:
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    await _no(probe, target, limit)
+    health = await _no(probe, target, limit)
     took = loop.time() - begun
     assert took <= limit + SLACK, f"a check is over within its time-out of {limit:g} s, not after {took:g} s"
+    return health
 
 
 async def _nothing_left(descriptors: int, tasks: set[asyncio.Task[object]]) -> None:

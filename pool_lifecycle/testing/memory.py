@@ -66,7 +66,7 @@ class ProbeScript:
     error: Cause | None = None
 
 
-NEVER = ProbeScript(takes=math.inf)
+ALIVE, NEVER = ProbeScript(), ProbeScript(takes=math.inf)
 
 
 class MemoryHealthProbe:
@@ -75,6 +75,9 @@ class MemoryHealthProbe:
     With `answers` it gives these: each a Health or a ProbeScript, the last for all further checks. Without,
     it looks for the engine on the target's port, on the host of `launcher`: ready is healthy, hanging lets
     the time-out pass. With neither, everything is healthy. `checks` counts the checks.
+
+    `metrics` is what an engine that does not hang tells of its work, by name: yours to change. `counts`
+    counts how often it was asked for.
     """
 
     def __init__(
@@ -82,7 +85,8 @@ class MemoryHealthProbe:
         launcher: MemoryLauncher | None = None,
         answers: Sequence[Health | ProbeScript] | Callable[[ProbeTarget], Health | ProbeScript] = (),
     ) -> None:
-        self.checks = 0
+        self.checks = self.counts = 0
+        self.metrics: dict[str, float] = {}
         self._launcher = launcher
         self._answers = answers
 
@@ -92,11 +96,19 @@ class MemoryHealthProbe:
         self.checks += 1
         if answer.takes > timeout:
             await asyncio.sleep(timeout)
-            return Health(ok=False, detail=f"no answer within {timeout:g} s")
+            return Health(ok=False, detail=f"no answer within {timeout:g} s", silent=True)
         await asyncio.sleep(answer.takes)
         if answer.error is not None:
             raise DriverError(NAME, answer.error)
         return answer.health
+
+    async def count(self, *, target: ProbeTarget, names: tuple[str, ...], timeout: float) -> float | None:  # noqa: ASYNC109
+        """The sum of what is told under these names; None, for which a hanging engine lets the time pass."""
+        self.counts += 1
+        look = self._look(target.port)
+        await asyncio.sleep(min(look.takes, timeout))
+        told = [self.metrics[name] for name in names if name in self.metrics]
+        return sum(told) if told and look is ALIVE else None
 
     def _answer(self, target: ProbeTarget) -> ProbeScript:
         if not self._answers:
@@ -106,11 +118,11 @@ class MemoryHealthProbe:
 
     def _look(self, port: int) -> ProbeScript:
         if self._launcher is None:
-            return ProbeScript()
+            return ALIVE
         engine = self._launcher.on_port(port)
         if engine is None or not engine.listening:
             return ProbeScript(REFUSED)
-        return ProbeScript() if engine.ready else NEVER
+        return ALIVE if engine.ready else NEVER
 
 
 # --- models ----------------------------------------------------------------------------------------

@@ -18,8 +18,6 @@ from pool_lifecycle_drivers.connecting import no_connection
     [
         (ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"), "connection refused"),
         (OSError(errno.EHOSTUNREACH, "x"), "no route to host"),
-        (TimeoutError(), "no answer within 2.5 s"),
-        (TimeoutError(errno.ETIMEDOUT, "x"), "no answer within 2.5 s"),
         (socket.gaierror(socket.EAI_NONAME, "x"), "host name not found"),
         (OSError("Multiple exceptions: [Errno 111], [Errno 101]"), "no connection"),
     ],
@@ -27,6 +25,13 @@ from pool_lifecycle_drivers.connecting import no_connection
 def test_an_unreachable_engine_is_a_value(error: Exception, detail: str) -> None:
     """What the engine or the way to it is to blame for is an unhealthy answer."""
     assert no_connection("tcp", error, 2.5) == Health(ok=False, detail=detail)
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), TimeoutError(errno.ETIMEDOUT, "x")])
+def test_silence_is_a_value_of_its_own(error: Exception) -> None:
+    """What a hanging and a busy engine have in common is told apart from every bad answer."""
+    expected = Health(ok=False, detail="no answer within 2.5 s", silent=True)
+    assert no_connection("tcp", error, 2.5) == expected
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EADDRNOTAVAIL])

@@ -15,7 +15,7 @@ from pool_lifecycle.causes import FailureClass
 from pool_lifecycle.errors import ConfigError, DriverError
 from pool_lifecycle.interfaces import Health, ProbeTarget
 from pool_lifecycle.plugins import Drivers
-from pool_lifecycle.testing.check_health_probe import check_health_probe
+from pool_lifecycle.testing.check_health_probe import check_health_probe, check_work_probe
 from pool_lifecycle_drivers.health_http import HttpProbe
 from tests.drivers.scripted_server import OK, Script, Served, drips, floods, resets, says, serving
 
@@ -123,7 +123,7 @@ def test_one_deadline_covers_the_whole_exchange(run_real: Run, script: Script) -
         return health, asyncio.get_running_loop().time() - begun
 
     health, took = run_real(program())
-    assert health == Health(ok=False, detail="no answer within 0.2 s")
+    assert health == Health(ok=False, detail="no answer within 0.2 s", silent=True)
     assert LIMIT <= took < LIMIT + 1
 
 
@@ -142,7 +142,7 @@ def test_an_engine_that_accepts_nothing_runs_into_the_deadline(run_real: Run, fu
         health = run_real(HttpProbe().check(target=ProbeTarget("127.0.0.1", port), timeout=LIMIT))
         for one in waiting:
             one.close()
-    assert health == Health(ok=False, detail="no answer within 0.2 s")
+    assert health == Health(ok=False, detail="no answer within 0.2 s", silent=True)
 
 
 @pytest.mark.slow
@@ -286,6 +286,104 @@ def test_a_manager_without_descriptors_does_not_blame_the_engine(
     assert caught.value.cause.heals
 
 
+# --- counters ------------------------------------------------------------------------------------------
+
+
+METRICS = b'# TYPE work counter\nwork{a="1"} 40\nwork{a="2"} 2\nother 5\n'
+
+
+def answered(body: bytes, head: bytes = b"HTTP/1.1 200 OK\r\n") -> bytes:
+    return head + b"Content-Type: text/plain; version=0.0.4\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+async def count_of(script: Script, *, limit: float = 60.0) -> float | None:
+    async with serving(script) as served:
+        target = ProbeTarget("127.0.0.1", served.port, "/metrics")
+        return await HttpProbe().count(target=target, names=("work",), timeout=limit)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answered(METRICS),
+        b"HTTP/1.0 200 OK\r\n\r\n" + METRICS,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"
+        % (len(METRICS), METRICS),
+        answered(b"# " + b"x" * 900_000 + b"\n" + METRICS),
+    ],
+    ids=["with its length", "until the end", "in chunks", "long"],
+)
+def test_a_counter_is_added_up(run_real: Run, answer: bytes) -> None:
+    """However the body is framed, and whatever else is told."""
+    assert run_real(count_of(says(answer, ends=True))) == 42.0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answered(METRICS, b"HTTP/1.1 404 Not Found\r\n"),
+        answered(METRICS, b"HTTP/1.1 302 Found\r\nLocation: /\r\n"),
+        answered(METRICS)[:-1],
+        answered(b"nothing of use\n"),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        answered(METRICS + b"x" * 2**20),
+        b"",
+    ],
+    ids=["404", "redirect", "cut off", "other metrics", "bad chunks", "not HTTP", "too long", "nothing"],
+)
+def test_no_usable_answer_is_no_count(run_real: Run, answer: bytes) -> None:
+    """A part of a body is not taken for the whole, nor an error page for metrics."""
+    assert run_real(count_of(says(answer, ends=True))) is None
+
+
+def test_an_endless_body_is_not_read_for_ever(run_real: Run) -> None:
+    """A mebibyte is enough; the deadline is not needed."""
+    script = floods(b"HTTP/1.1 200 OK\r\n\r\n", b"work 1\n" * 9000)
+    assert run_real(count_of(script)) is None
+
+
+def test_nobody_listening_has_no_count(run_real: Run) -> None:
+    """As for a check, that is a value."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        target = ProbeTarget("127.0.0.1", bound.getsockname()[1])
+        assert run_real(HttpProbe().count(target=target, names=("work",), timeout=60)) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [says(), drips(answered(METRICS) * 100, every=0.01)], ids=["hung", "drip"])
+def test_one_deadline_covers_a_count(run_real: Run, script: Script) -> None:
+    """From the connection to the last byte of the body."""
+
+    async def program() -> tuple[float | None, float]:
+        begun = asyncio.get_running_loop().time()
+        count = await count_of(script, limit=LIMIT)
+        return count, asyncio.get_running_loop().time() - begun
+
+    count, took = run_real(program())
+    assert count is None
+    assert took >= LIMIT
+
+
+def test_a_count_that_cannot_be_asked_for_is_told(run_real: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A nonsense path does not heal; a manager without descriptors may, and does not blame the engine."""
+    with pytest.raises(DriverError) as caught:
+        run_real(HttpProbe().count(target=ProbeTarget("127.0.0.1", 1, "metrics"), names=(), timeout=1))
+    assert not caught.value.cause.heals
+
+    async def program() -> None:
+        async def no_more(*_: object, **__: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", no_more)
+        await HttpProbe().count(target=ProbeTarget("127.0.0.1", 1), names=("work",), timeout=1)
+
+    with pytest.raises(DriverError) as caught:
+        run_real(program())
+    assert caught.value.cause.heals
+
+
 @pytest.mark.slow
 def test_it_keeps_the_promises_of_a_health_probe(run_real: Run) -> None:
     """The public conformance check, cancellation and leaks included."""
@@ -297,6 +395,26 @@ def test_it_keeps_the_promises_of_a_health_probe(run_real: Run) -> None:
                 healthy=ProbeTarget("127.0.0.1", healthy.port),
                 unhealthy=ProbeTarget("127.0.0.1", free_port()),
                 silent=ProbeTarget("127.0.0.1", silent.port),
+                timeout=LIMIT,
+            )
+
+    run_real(program())
+
+
+@pytest.mark.slow
+def test_it_keeps_the_promises_of_a_work_probe(run_real: Run) -> None:
+    """The public conformance check of the second verb."""
+
+    async def program() -> None:
+        metrics = says(answered(METRICS), ends=True)
+        async with serving(metrics) as counting, serving(says(OK)) as useless, serving(says()) as silent:
+            await check_work_probe(
+                HttpProbe,
+                counting=ProbeTarget("127.0.0.1", counting.port, "/metrics"),
+                names=("work",),
+                expected=42.0,
+                useless=ProbeTarget("127.0.0.1", useless.port, "/metrics"),
+                silent=ProbeTarget("127.0.0.1", silent.port, "/metrics"),
                 timeout=LIMIT,
             )
 

@@ -9,6 +9,7 @@ from pool_lifecycle.errors import DriverError
 from pool_lifecycle.interfaces import Command, CommandContext, ExitZero
 from pool_lifecycle.testing.check_engine_profile import check_engine_profile
 from pool_lifecycle_drivers.profile_vllm import VllmProfile
+from pool_lifecycle_drivers.prometheus_text import total
 
 FULL = """\
 Free memory on device (3.2/4.0 GiB) on startup is less than desired GPU memory utilization (0.9, 3.6 GiB)
@@ -89,6 +90,24 @@ def test_an_uneven_split_is_refused() -> None:
     with pytest.raises(DriverError, match="unevenly") as caught:
         VllmProfile().split_flags(ratios=(0.75, 0.25))
     assert not caught.value.cause.heals
+
+
+def test_its_work_is_counted_in_tokens() -> None:
+    """Those of all its engines' prompts and answers; requests that run or wait are work to be done."""
+    answer = b"""\
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="m"} 3.0
+vllm:num_requests_waiting{engine="0",model_name="m"} 1.0
+vllm:num_requests_waiting_by_reason{engine="0",reason="capacity"} 9.0
+# TYPE vllm:prompt_tokens_total counter
+vllm:prompt_tokens_total{engine="0",model_name="m"} 10.0
+vllm:prompt_tokens_created{engine="0",model_name="m"} 1.7e+09
+vllm:generation_tokens_total{engine="0",model_name="m"} 5.0
+vllm:iteration_tokens_total_sum{engine="0",model_name="m"} 77.0
+"""
+    work = VllmProfile().work
+    assert work.path == "/metrics"
+    assert (total(answer, work.names), total(answer, work.pending)) == (15.0, 4.0)
 
 
 def test_exit_code_0_is_a_crash() -> None:

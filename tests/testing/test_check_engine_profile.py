@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pool_lifecycle.causes import FailureClass
-from pool_lifecycle.interfaces import Command, CommandContext, ExitZero, Pattern
+from pool_lifecycle.interfaces import Command, CommandContext, ExitZero, Pattern, WorkCounter
 from pool_lifecycle.testing.check_engine_profile import check_engine_profile
 from pool_lifecycle.testing.memory import MemoryProfile
 
@@ -21,6 +21,7 @@ class Sound:
     health_path = "/health"
     exit_zero: Any = ExitZero.CRASH
     patterns: tuple[Any, ...] = (Pattern("CUDA error", FailureClass.CUDA),)
+    work: Any = WorkCounter("/metrics", ("tokens_total",))
 
     def command(self, *, context: CommandContext) -> Command:
         return Command((context.binary, f"--model={context.model_path}", *context.args))
@@ -39,6 +40,30 @@ class NoPath(Sound):
 
 class NoExitZero(Sound):
     exit_zero = "crash"
+
+
+class PlainWork(Sound):
+    work = "/metrics"
+
+
+class WorkNowhere(Sound):
+    work = WorkCounter("metrics", ("tokens_total",))
+
+
+class OneName(Sound):
+    work = WorkCounter("/metrics", "tokens_total")  # type: ignore[arg-type]
+
+
+class OneGauge(Sound):
+    work = WorkCounter("/metrics", ("tokens_total",), "running")  # type: ignore[arg-type]
+
+
+class NoCounter(Sound):
+    work = WorkCounter("/metrics", ())
+
+
+class EmptyName(Sound):
+    work = WorkCounter("/metrics", ("tokens_total",), ("",))
 
 
 class PlainPattern(Sound):
@@ -100,7 +125,11 @@ class SplitsIntoText(Sound):
         return "--split 2" if len(ratios) > 1 else ()
 
 
-@pytest.mark.parametrize("make", [Sound, MemoryProfile])
+class NoWork(Sound):
+    work = None
+
+
+@pytest.mark.parametrize("make", [Sound, NoWork, MemoryProfile])
 def test_a_sound_profile_passes(make: Callable[[], Any]) -> None:
     """No promise is asked for that a plain profile does not keep; the memory driver keeps them too."""
     check_engine_profile(make)
@@ -113,6 +142,12 @@ def test_a_sound_profile_passes(make: Callable[[], Any]) -> None:
         (Nameless, "has a name"),
         (NoPath, "begins with /"),
         (NoExitZero, "exit_zero is an ExitZero"),
+        (PlainWork, "work is a WorkCounter"),
+        (WorkNowhere, "a path begins with /"),
+        (OneName, "names is a tuple of strings"),
+        (OneGauge, "pending is a tuple of strings"),
+        (NoCounter, "at least one metric"),
+        (EmptyName, "every metric has a name"),
         (PlainPattern, "patterns holds Patterns"),
         (EmptyPattern, "looks for some text"),
         (TwoLines, "part of one line"),
