@@ -118,7 +118,7 @@ def _reset(snapshot: Snapshot, _event: Event, _now: float) -> Snapshot:
 
 
 def _postponed(snapshot: Snapshot, event: Postponed, _now: float) -> Snapshot:
-    return evolved(snapshot, not_before=event.until, deadline=event.until + snapshot.rules.limits.budget)
+    return evolved(snapshot, not_before=event.until, deadline=event.until + snapshot.rules.limits.memory_wait)
 
 
 def patience(snapshot: Snapshot) -> float:
@@ -304,7 +304,7 @@ def _backing_off(snapshot: Snapshot, row: Row, event: Event, now: float) -> Snap
         chance: float = getattr(event, "chance", 0.0)
         delay = rules.backoff.delay(snapshot.crash_count, chance, rule.multiplier)
     not_before = rules.window.opens(snapshot.restarts, now + delay)
-    return evolved(snapshot, not_before=not_before, deadline=not_before + rules.limits.budget)
+    return evolved(snapshot, not_before=not_before, deadline=not_before + rules.limits.memory_wait)
 
 
 _LIMITS: dict[str, Callable[[Snapshot, Row, Any, float], Snapshot]] = {

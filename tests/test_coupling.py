@@ -266,7 +266,9 @@ def test_a_pool_that_waits_is_woken() -> None:
     """B-SUPER-022: the time-out is over, one trial start begins by itself."""
     pool = pool_in(S.FAILED, circuits=(OPEN,), cause=CRASH)
     done = after(pool, CircuitDue("general", 1))
-    assert (done.state, circuit(done)) == (S.STAGING, TRIAL)
+    assert (done.state, circuit(done)) == (S.BACKING_OFF, HALF_OPEN)
+    trying = after(done, Due(done.epoch))
+    assert (trying.state, circuit(trying)) == (S.STAGING, TRIAL)
 
 
 def test_who_cannot_heal_is_not_tried_again() -> None:
@@ -295,7 +297,9 @@ def test_a_time_out_of_an_earlier_opening_is_too_late(late: CircuitDue) -> None:
 
 def test_one_start_past_an_open_circuit() -> None:
     """B-SUPER-039: exactly one: it is a trial like any other, and fails like any other."""
-    trying = after(pool_in(S.FAILED, circuits=(OPEN,)), AllowOne())
+    allowed = after(pool_in(S.FAILED, circuits=(OPEN,), cause=CRASH), AllowOne())
+    assert (allowed.state, circuit(allowed)) == (S.BACKING_OFF, TRIAL)
+    trying = after(allowed, Due(allowed.epoch))
     assert (trying.state, circuit(trying)) == (S.STAGING, TRIAL)
     done = after(trying, failed(trying))
     assert (done.state, circuit(done).state, circuit(done).timeout) == (S.FAILED, BreakerState.OPEN, 600.0)
@@ -311,7 +315,9 @@ def test_one_start_is_granted_by_all_circuits_or_none(refusing: Circuit) -> None
 def test_a_reset_starts_what_waits() -> None:
     """B-SUPER-028: circuits closed by an operator, the pool goes on."""
     done = after(pool_in(S.FAILED, circuits=(OPEN,)), Reset())
-    assert (done.state, circuit(done).state, circuit(done).failures) == (S.STAGING, BreakerState.CLOSED, 0)
+    closed = (S.BACKING_OFF, BreakerState.CLOSED, 0)
+    assert (done.state, circuit(done).state, circuit(done).failures) == closed
+    assert done.not_before == NOW
 
 
 @pytest.mark.parametrize("state", sorted(set(S) - {S.FAILED}))
@@ -326,17 +332,17 @@ def test_a_reset_elsewhere_touches_nothing_but_circuits(state: PoolState) -> Non
 
 def test_a_trial_has_a_shorter_period_than_the_counts() -> None:
     """B-SUPER-024, B-SUPER-014: 60 s close a trial, only 300 s forget failures."""
-    pool = pool_in(S.READY, circuits=(TRIAL, evolve(ALMOST, name="cuda")), failures=3)
+    pool = pool_in(S.READY, circuits=(TRIAL, evolve(ALMOST, name="cuda")), crash_count=3)
     minute = after(pool, RanStably(1, 60.0))
     assert [one.state for one in minute.circuits] == [BreakerState.CLOSED] * 2
-    assert (minute.circuits[1].failures, minute.failures) == (4, 3)
+    assert (minute.circuits[1].failures, minute.crash_count) == (4, 3)
     done = after(minute, RanStably(1, 300.0))
     assert (done.circuits[1].failures, done.crash_count) == (0, 0)
 
 
 def test_a_stable_run_of_another_generation_is_no_news() -> None:
     """B-SUPER-024: the run that was stable is not the one that serves."""
-    pool = pool_in(S.READY, circuits=(TRIAL,), failures=3)
+    pool = pool_in(S.READY, circuits=(TRIAL,), crash_count=3)
     assert step(pool, RanStably(7, 300.0), NOW) == (pool, ())
 
 
@@ -375,8 +381,24 @@ def test_a_start_that_was_due_waits_for_the_permit_in_failed(state: PoolState, l
     assert after(pool_in(state, circuits=(OPEN,)), last).state is S.FAILED
 
 
+@pytest.mark.parametrize("granting", [Circuit("general"), HALF_OPEN])
+def test_a_first_start_begins_at_once(granting: Circuit) -> None:
+    """What never failed waits for nothing."""
+    assert after(pool_in(S.STOPPED, circuits=(granting,)), Start()).state is S.STAGING
+
+
 @pytest.mark.parametrize("state", [S.STOPPED, S.FAILED, S.BACKING_OFF])
 @pytest.mark.parametrize("granting", [Circuit("general"), HALF_OPEN])
-def test_a_permit_starts_at_once(state: PoolState, granting: Circuit) -> None:
-    """Who asks and is allowed waits for nothing, not even for the back-off."""
-    assert after(pool_in(state, circuits=(granting,)), Start()).state is S.STAGING
+def test_an_operators_restart_skips_the_delay(state: PoolState, granting: Circuit) -> None:
+    """S14: no delay for who asks, however many crashes there were."""
+    pool = pool_in(state, circuits=(granting,), cause=CRASH, crash_count=7)
+    done = after(pool, Start())
+    assert (done.state, done.not_before) == (S.BACKING_OFF, NOW)
+
+
+@pytest.mark.parametrize("state", [S.STOPPED, S.FAILED, S.BACKING_OFF])
+def test_an_operators_restart_does_not_skip_the_window(state: PoolState) -> None:
+    """S13 RestartBudget, B-SUPER-033: whoever asks, the eleventh restart in a minute waits."""
+    restarts = tuple(NOW - 10 + place for place in range(10))
+    done = after(pool_in(state, cause=CRASH, restarts=restarts, restart_count=10), Start())
+    assert (done.state, done.not_before) == (S.BACKING_OFF, NOW - 10 + 60)

@@ -11,7 +11,11 @@ import pytest
 
 from pool_lifecycle.config import ManagerSettings, load
 from pool_lifecycle.restart.backoff import Backoff
+from pool_lifecycle.restart.blame import Blame
+from pool_lifecycle.restart.budget import Budget
 from pool_lifecycle.restart.circuit import Breaker
+from pool_lifecycle.restart.classes import ClassPolicies, ClassPolicy
+from pool_lifecycle.restart.window import Window
 from pool_lifecycle.spec import EngineSpec, HealthSpec, Limits, PoolSpec
 
 ROOT = Path(__file__).parent.parent
@@ -24,6 +28,10 @@ CLASSES: dict[str, type[attrs.AttrsInstance]] = {
     "pools.<id>.limits": Limits,
     "pools.<id>.backoff": Backoff,
     "pools.<id>.breaker": Breaker,
+    "pools.<id>.window": Window,
+    "pools.<id>.classes": ClassPolicy,
+    "manager.restarts": Budget,
+    "manager.blame": Blame,
 }
 
 
@@ -31,7 +39,8 @@ def documented(table: str) -> dict[str, str]:
     """The keys of a table on the page, with their defaults."""
     page = (ROOT / "docs" / "configuration.md").read_text()
     section = page.partition(f"## `[{table}]`")[2].partition("\n## ")[0]
-    return dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", section, re.MULTILINE))
+    keys = section.partition("| key |")[2]
+    return dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", keys, re.MULTILINE))
 
 
 def said(field: attrs.Attribute[object]) -> str:
@@ -53,6 +62,14 @@ def test_every_key_is_explained_with_its_default(table: str) -> None:
     """No key is missing, none is made up, and each default is what the class says."""
     fields = [one for one in attrs.fields(CLASSES[table]) if one.name != "pool_id"]
     assert documented(table) == {one.name: said(one) for one in fields}
+
+
+def test_every_class_is_explained() -> None:
+    """B-SUPER-x2: each class that a pool can say something about, and no other."""
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    section = page.partition("## `[pools.<id>.classes]`")[2].partition("| key |")[0]
+    listed = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert listed == [one.name for one in attrs.fields(ClassPolicies)]
 
 
 def test_the_example_is_right() -> None:

@@ -57,7 +57,7 @@ LIMITS = Limits(
     drain=19.0,
     stop_grace=3.0,
     reclaim=7.0,
-    budget=29.0,
+    memory_wait=29.0,
 )
 RULES = Rules(LIMITS, Backoff(initial=2.0, jitter=0.5))
 

@@ -200,7 +200,7 @@ async def test_a_new_engine_that_fails_brings_the_old_model_back() -> None:
         assert handed_off(world) == "/memory/old.gguf"
         assert world.pool.acquire("me").generation == 3
         assert world.pool.snapshot.crash_count == 0
-        assert [circuit.failures for circuit in world.pool.snapshot.circuits] == [0]
+        assert [circuit.failures for circuit in world.pool.snapshot.circuits] == [0, 0]
         assert world.way[-4:] == ["reloading.starting", "reloading.undoing", "reloading.restoring", "ready"]
 
 

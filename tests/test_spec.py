@@ -43,6 +43,7 @@ HOSTILE: dict[type, dict[str, list[Any]]] = {
         "port": [0, 65536, -1, 80.0, True, "80"],
         "version": TEXT,
         "memory": [0, -1, 2**60 + 1, True, 1.5, "8G"],
+        "device_memory": [0, -1, 2**60 + 1, True, 1.5, "8G"],
         "exit_zero": ["Graceful", "", 0, True],
     },
     HealthSpec: {
@@ -52,6 +53,7 @@ HOSTILE: dict[type, dict[str, list[Any]]] = {
         "timeout": POSITIVE,
         "interval": [*POSITIVE, 0.2],
         "failures": [0, -1, 1001, 3.0, True, "3", None],
+        "stall": POSITIVE,
         "warm_up": PATHS,
     },
     Limits: {
@@ -62,7 +64,7 @@ HOSTILE: dict[type, dict[str, list[Any]]] = {
         "drain": NOT_NEGATIVE,
         "stop_grace": NOT_NEGATIVE,
         "reclaim": POSITIVE,
-        "budget": POSITIVE,
+        "memory_wait": POSITIVE,
     },
     PoolSpec: {
         "pool_id": ["", "A", "../etc", "ch\N{CYRILLIC SMALL LETTER A}t", "a\n", "x" * 64, None, 5],
@@ -75,8 +77,11 @@ HOSTILE: dict[type, dict[str, list[Any]]] = {
         "limits": [5, None],
         "backoff": [1.0, None],
         "breaker": [5, None],
+        "window": [5, None],
+        "classes": [{}, None],
         "launcher": [*TEXT, None],
         "stager": [*TEXT, None],
+        "gpu_probe": [*TEXT, None],
     },
 }
 

@@ -15,7 +15,7 @@ from attrs import define, field
 
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.host import Host
-from pool_lifecycle.interfaces import EngineLauncher, EngineProfile, HealthProbe, ModelStager
+from pool_lifecycle.interfaces import EngineLauncher, EngineProfile, GpuProbe, HealthProbe, ModelStager
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.manager import PoolManager
 from pool_lifecycle.plugins import Drivers, Interface
@@ -30,6 +30,7 @@ from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import (
     EngineScript,
     MemoryEngine,
+    MemoryGpuProbe,
     MemoryHealthProbe,
     MemoryLauncher,
     MemoryProfile,
@@ -80,7 +81,11 @@ def a_spec(pool_id: str = "chat", **changes: Any) -> PoolSpec:
 
 
 def drivers_of(
-    launcher: EngineLauncher, probe: HealthProbe, stager: ModelStager, profile: EngineProfile | None = None
+    launcher: EngineLauncher,
+    probe: HealthProbe,
+    stager: ModelStager,
+    profile: EngineProfile | None = None,
+    gpus: GpuProbe | None = None,
 ) -> Drivers:
     """These drivers, each under the name `memory`."""
     return Drivers(
@@ -89,6 +94,7 @@ def drivers_of(
             Interface.HEALTH_PROBE: {"memory": probe},
             Interface.MODEL_STAGER: {"memory": stager},
             Interface.ENGINE_PROFILE: {"memory": profile or MemoryProfile()},
+            Interface.GPU_PROBE: {"memory": gpus or MemoryGpuProbe()},
         }
     )
 
@@ -191,6 +197,7 @@ async def a_world(
     answers: Any = (),
     twist: Callable[[Any], Any] = lambda driver: driver,
     profile: EngineProfile | None = None,
+    gpus: GpuProbe | None = None,
     manager: dict[str, Any] | None = None,
     ends_in: PoolState = PoolState.STOPPED,
     **spec: Any,
@@ -204,7 +211,7 @@ async def a_world(
     stager = MemoryStager(script=staging)
     probe = MemoryHealthProbe(launcher, answers)
     records: list[Record] = []
-    drivers = drivers_of(twist(launcher), twist(probe), twist(stager), profile)
+    drivers = drivers_of(twist(launcher), twist(probe), twist(stager), profile, gpus)
     arguments: dict[str, Any] = {"seed": 1, "wall": lambda: 1_700_000_000.0} | (manager or {})
     observers = [records.append, *arguments.pop("observers", ())]
     with tempfile.TemporaryDirectory() as folder:

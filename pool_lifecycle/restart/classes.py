@@ -47,7 +47,7 @@ TREATMENTS: dict[FailureClass, Treatment] = {
     F.SIGNAL: Treatment(),
     F.OUT_OF_MEMORY: Treatment(remedy="give it more memory, or a smaller model, context or number of slots"),
     F.DEVICE_OUT_OF_MEMORY: Treatment(awaits_memory=True),
-    F.CUDA: Treatment(multiplier=2.0, circuit=F.CUDA, blames_device=True),  # B-SUPER-017, B-SUPER-02A
+    F.CUDA: Treatment(multiplier=2.0, circuit=str(F.CUDA), blames_device=True),  # B-SUPER-017, B-SUPER-02A
     F.DEVICE_LOST: Treatment(multiplier=4.0, blames_device=True),
     F.HANG: Treatment(),
     F.HEALTH: Treatment(),

@@ -94,7 +94,7 @@ def limits() -> st.SearchStrategy[Limits]:
         drain=seconds(),
         stop_grace=seconds(),
         reclaim=positive,
-        budget=positive,
+        memory_wait=positive,
     )
     starts = st.tuples(positive, positive)
     return st.builds(lambda one, two: evolve(one, start=min(two), start_hard=max(two)), loose, starts)

@@ -1,0 +1,165 @@
+"""The circuits that pools share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from attrs import evolve
+
+from pool_lifecycle.breaker import BreakerState
+from pool_lifecycle.causes import Cause, FailureClass, Stage
+from pool_lifecycle.events import Shared
+from pool_lifecycle.pool import Pool
+from pool_lifecycle.restart.blame import Blame
+from pool_lifecycle.restart.circuit import Circuit
+from pool_lifecycle.shared_circuits import SharedCircuits, name_of
+from pool_lifecycle.testing.memory import EngineScript
+from tests.worlds import WORKS, World, a_spec, a_world, virtually
+
+CUDA = EngineScript(launch_error=Cause(FailureClass.CUDA, Stage.LAUNCH, "CUDA error: unknown error"))
+CLOSED = Circuit(name_of("0"), shared=True)
+
+
+def shared(now: float = 1000.0) -> SharedCircuits:
+    return SharedCircuits(Blame(), lambda: now)
+
+
+def states(pools: Iterable[Pool]) -> list[str]:
+    """Those of device 0's circuit, as each pool has it."""
+    return [str(one.state) for pool in pools for one in pool.snapshot.circuits if one.shared]
+
+
+# --- alone -----------------------------------------------------------------------------------------------
+
+
+def test_everybody_on_a_device_has_the_same_circuit() -> None:
+    """B-SUPER-x7: whoever joins later gets it as it is."""
+    circuits, heard = shared(), list[Shared]()
+    assert circuits.join("a", ["0"], heard.append) == (CLOSED,)
+    circuits.join("b", ["0", "1"], lambda _: None)
+    circuits.failed("a")
+    assert heard == []
+    circuits.failed("b")
+    (news,) = heard
+    assert news.circuit.state is BreakerState.OPEN
+    assert circuits.join("c", ["0"], lambda _: None) == (news.circuit,)
+
+
+def test_what_everybody_knows_is_not_told_again() -> None:
+    """Else two pools would tell each other for ever."""
+    circuits, heard = shared(), list[Shared]()
+    circuits.join("a", ["0"], heard.append)
+    circuits.follow([CLOSED])
+    moved = evolve(CLOSED, state=BreakerState.HALF_OPEN)
+    circuits.follow([moved, Circuit("general")])
+    circuits.follow([moved])
+    assert heard == [Shared(moved)]
+
+
+def test_who_left_hears_nothing_and_counts_for_nothing() -> None:
+    """Its failures neither."""
+    circuits, heard = shared(), list[Shared]()
+    circuits.join("a", ["0"], heard.append)
+    circuits.join("b", ["0"], lambda _: None)
+    circuits.failed("a")
+    circuits.leave("a")
+    circuits.failed("b")
+    assert heard == []
+
+
+def test_an_open_circuit_outlives_the_pools_on_its_device() -> None:
+    """A device does not heal by removing pools; one that is well is forgotten."""
+    circuits = shared()
+    for name in "ab":
+        circuits.join(name, ["0"], lambda _: None)
+    for name in "ab":
+        circuits.failed(name)
+    for name in "ab":
+        circuits.leave(name)
+    (circuit,) = circuits.join("c", ["0"], lambda _: None)
+    assert circuit.state is BreakerState.OPEN
+
+
+# --- with pools ------------------------------------------------------------------------------------------
+
+
+async def two_failing(world: World) -> tuple[Pool, Pool]:
+    """Two pools on device 0 whose engines fail by CUDA errors, until both have failed."""
+    pools = [await world.manager.add(a_spec(name, device_mask="0")) for name in ("one", "two")]
+    await world.began(pools[0].start())
+    await world.began(pools[1].start())
+    await asyncio.gather(*(pool.reached("failed") for pool in pools))
+    return pools[0], pools[1]
+
+
+@virtually
+async def test_pools_failing_on_one_device_open_its_circuit() -> None:
+    """B-SUPER-x7: nobody is started on it any more, also who has not failed; their own stay closed."""
+    async with a_world(CUDA) as world:
+        third = await world.manager.add(a_spec("third", device_mask="GPU0"))
+        pools = await two_failing(world)
+        assert states((*pools, third)) == ["open"] * 3
+        assert {one.state for pool in pools for one in pool.snapshot.circuits if not one.shared} == {
+            BreakerState.CLOSED
+        }
+        await world.began(third.start())
+        assert third.state == "failed"
+
+
+@virtually
+async def test_a_pool_on_another_device_is_not_concerned() -> None:
+    """Nor one without a mask."""
+    async with a_world(*(CUDA,) * 2, WORKS) as world:
+        await two_failing(world)
+        other = await world.manager.add(a_spec("other", device_mask="1"))
+        await asyncio.gather(other.start(), world.pool.start())
+        assert (other.state, world.pool.state) == ("ready", "ready")
+
+
+@virtually
+async def test_one_of_the_pools_makes_the_trial() -> None:
+    """S15 BreakerPermit, V5: one trial on the device; if it lasts the others come back as well."""
+    async with a_world(*(CUDA,) * 2, WORKS) as world:
+        pools = await two_failing(world)
+        await asyncio.sleep(301)
+        assert sorted(pool.state for pool in pools) == ["failed", "ready"]
+        assert states(pools) == ["trial"] * 2
+        await asyncio.sleep(60)
+        assert states(pools) == ["closed"] * 2
+        await asyncio.gather(*(pool.reached("ready") for pool in pools))
+
+
+@virtually
+async def test_a_trial_that_fails_opens_it_for_twice_as_long() -> None:
+    """B-SUPER-025: for all of them."""
+    async with a_world(*(CUDA,) * 3, WORKS) as world:
+        pools = await two_failing(world)
+        await asyncio.sleep(301)
+        assert states(pools) == ["open"] * 2
+        await asyncio.sleep(590)
+        assert [str(pool.state) for pool in pools] == ["failed"] * 2
+        await asyncio.sleep(20)
+        assert sorted(pool.state for pool in pools) == ["failed", "ready"]
+
+
+@virtually
+async def test_a_trial_that_is_called_off_passes_to_another() -> None:
+    """V5 PermitReturns: the permit does not stay with who no longer wants it."""
+    async with a_world(*(CUDA,) * 2, WORKS) as world:
+        pools = await two_failing(world)
+        await asyncio.sleep(301)
+        trying, waiting = sorted(pools, key=lambda pool: pool.state == "failed")
+        await trying.stop()
+        await waiting.reached("ready")
+        assert states(pools) == ["trial"] * 2
+
+
+@virtually
+async def test_one_pool_alone_is_its_own_fault() -> None:
+    """B-SUPER-02A, x7: it opens its own circuit for CUDA, never the device's."""
+    async with a_world(CUDA) as world:
+        pool = await world.manager.add(a_spec("one", device_mask="0"))
+        await world.began(pool.start())
+        await pool.reached("failed")
+        assert pool.status().circuits == {"general": "closed", "cuda": "open", "device 0": "closed"}
