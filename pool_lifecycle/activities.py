@@ -116,7 +116,7 @@ async def launch(pool: Subject, epoch: int) -> Outcome:
         await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
             return ready.result()
-        return Failed(epoch=epoch, cause=pool.launching.verdict(instance, ended.result()))
+        return Failed(epoch=epoch, cause=pool.launching.verdict(instance))
     finally:
         await _cancelled(ready)
 

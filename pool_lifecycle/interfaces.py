@@ -314,6 +314,32 @@ class Pattern:
     remedy: str = ""
 
 
+class Reach(enum.StrEnum):
+    """How far text that an engine repeats may reach in its log."""
+
+    LINE = "line"  # to the end of its line: line ends within it are escaped, as in JSON
+    QUOTE = "quote"  # to its closing quote; if that is not on the same line, as far as REST
+    REST = "rest"  # written as it came: from there on, no line is surely the engine's own
+
+
+@frozen
+class Echo:
+    """Words in an engine's log after which it repeats what users wrote, which tells nothing about it."""
+
+    text: str
+    reach: Reach = Reach.QUOTE
+
+
+ECHOES = tuple(
+    Echo(text)
+    for text in (
+        *("prompt:", "Prompt:", "prompt=", "prompt =", "user:", "User:", "messages:", "messages="),
+        *("request body:", "Request body:", "generated text:", "Generated text:"),
+    )
+)
+"""What is taken for a mark of repeated text where a profile says nothing else."""
+
+
 @frozen
 class CommandContext:
     """What a profile needs to write a command line. `model_path` is None for an engine without a model."""
@@ -331,7 +357,8 @@ class EngineProfile(Protocol):
     """What is particular to one kind of engine. Pure: it computes, it does nothing.
 
     A profile may also have `work`, a `WorkCounter`: then an engine that is silent while it gets on with its
-    work is busy, and one that answers but does not get on with the work it was given hangs.
+    work is busy, and one that answers but does not get on with the work it was given hangs. It may also have
+    `echoes`, a tuple of `Echo`: where its engine repeats what users wrote; else `ECHOES` are looked for.
     """
 
     @property

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from attrs import define, field
 
-from pool_lifecycle import handoff, logtail
+from pool_lifecycle import crash_logs, handoff
 from pool_lifecycle.addressing import url_of
 from pool_lifecycle.cancelling import only_ours
-from pool_lifecycle.causes import LOST, Cause, ExitStatus, Stage
+from pool_lifecycle.causes import LOST, Cause, ExitStatus
 from pool_lifecycle.devices import cuda_visible
 from pool_lifecycle.events import Event, Exited, Launched, Target
 from pool_lifecycle.host import Host
@@ -28,22 +28,28 @@ from pool_lifecycle.interfaces import (
     StagedModel,
     StageProgress,
 )
-from pool_lifecycle.postmortem import Launch, judged
+from pool_lifecycle.own_words import Finding
+from pool_lifecycle.postmortem import NOT_KEPT, Launch, judged
 from pool_lifecycle.promises import expected
-from pool_lifecycle.records import EngineEnded
-from pool_lifecycle.snapshot import Instance
+from pool_lifecycle.records import CrashLogKept, EngineEnded
+from pool_lifecycle.snapshot import Instance, Snapshot
 from pool_lifecycle.spec import PoolSpec
+from pool_lifecycle.verdict import FailedCheck
 
 T = TypeVar("T")
 
 
 @define(eq=False)
 class Launching:
-    """One pool's way to its drivers. `engines` has every engine, by launch token, until it is forgotten."""
+    """One pool's way to its drivers. `engines` has every engine, by launch token, until it is forgotten.
+
+    `seen` returns the pool as it is now, as far as its state machine knows.
+    """
 
     spec: PoolSpec
     host: Host
     tell: Callable[[Event], None]
+    seen: Callable[[], Snapshot]
     engines: dict[str, Engine] = field(factory=dict, init=False)
     _staged: dict[Target, StagedModel] = field(factory=dict, init=False)
     _launches: dict[str, Launch] = field(factory=dict, init=False)
@@ -51,6 +57,8 @@ class Launching:
     _watches: dict[str, asyncio.Task[ExitStatus]] = field(factory=dict, init=False)
     _background: set[asyncio.Task[Any]] = field(factory=set, init=False)
     _port: int | None = field(default=None, init=False)
+    _missed: str | None = field(default=None, init=False)
+    _keeping: asyncio.Lock = field(factory=asyncio.Lock, init=False)
 
     # --- before the launch -----------------------------------------------------------------------------
 
@@ -103,7 +111,7 @@ class Launching:
     async def _launch(self, instance: Instance) -> Engine:
         port, self._port = self._port or await self._choose_port(), None
         request = self.request(instance, port)
-        launch = Launch(request, self.host.loop.time(), logtail.size(request.log_path))
+        launch = Launch.of(request, self.host.loop.time(), self.profile)
         self._launches[instance.token] = launch
         launched = await self.launcher.launch(request=request)
         engine = expected(Engine, launched, "launch")  # type: ignore[type-abstract]
@@ -121,22 +129,81 @@ class Launching:
         try:
             with only_ours():
                 status = expected(ExitStatus, await engine.wait(), "wait")
+        except asyncio.CancelledError:
+            if self._missed != instance.token:
+                raise
+            status = LOST
         except Exception as error:  # noqa: BLE001 - a driver's broken promise must not hide an ending
             self.misbehaved(f"waiting for generation {instance.generation} failed: {error!r}")
             status = LOST
-        cause = self._verdict(launch, status, Stage.RUN)
-        now = self.host.loop.time()
+        graceful = (self.spec.engine.exit_zero or self.profile.exit_zero) == ExitZero.GRACEFUL
+        now, healthy = self.host.loop.time(), self._was_healthy(instance)
+        cause = judged(launch, status, now=now, healthy=healthy, graceful=graceful)
+        launch.cause = cause
         self.host.observe(EngineEnded(self.spec.pool_id, now, instance.generation, now - launch.at, cause))
-        graceful = self.spec.engine.exit_zero or self.profile.exit_zero
-        self.tell(Exited(instance.token, status, cause, graceful == ExitZero.GRACEFUL))
+        self.tell(Exited(instance.token, status, cause, graceful))
+        self._keep_log(instance, launch, cause)
         return status
 
-    def verdict(self, instance: Instance, status: ExitStatus) -> Cause:
-        """Why the engine of `instance` ended with `status` before it was ready."""
-        return self._verdict(self._launches[instance.token], status, Stage.HEALTH)
+    async def miss(self, instance: Instance, patience: float) -> None:
+        """Its engine has ended: unless that is told within `patience` seconds, tell it with a lost status."""
+        watch = self._watches[instance.token]
+        await asyncio.wait((watch,), timeout=patience)
+        if not watch.done():
+            self._missed = instance.token
+            watch.cancel()
+            await asyncio.wait((watch,), timeout=patience)
 
-    def _verdict(self, launch: Launch, status: ExitStatus, stage: Stage) -> Cause:
-        return judged(launch, status, stage, now=self.host.loop.time(), profile=self.profile)
+    def _was_healthy(self, instance: Instance) -> bool:
+        engines = self.seen().engines
+        return any(one.token == instance.token and one.healthy_at is not None for one in engines)
+
+    # --- what it says, and why it ended ------------------------------------------------------------------
+
+    def follow(self, instance: Instance) -> Finding | None:
+        """Read what the engine of `instance` has written since the last look; the newest words known of it.
+
+        Words of a healthy engine are a doubt, no more. Cheap where nothing is new; never raises.
+        """
+        launch = self._launches.get(instance.token)
+        return None if launch is None else launch.log.look(self.host.loop.time())
+
+    def verdict(self, instance: Instance) -> Cause:
+        """Why the engine of `instance`, whose `watch` is done, ended."""
+        cause = self._launches[instance.token].cause
+        assert cause is not None  # it was judged before the watch was done
+        return cause
+
+    def unhealthy(self, instance: Instance, checks: tuple[FailedCheck, ...]) -> Cause:
+        """Why the living engine of `instance` is taken for crashed after these failed checks in a row."""
+        launch = self._launches[instance.token]
+        cause = judged(launch, None, now=self.host.loop.time(), checks=checks)
+        self._keep_log(instance, launch, cause)
+        return cause
+
+    def _keep_log(self, instance: Instance, launch: Launch, cause: Cause) -> None:
+        """Keep what a crashed engine wrote, but once; the pool does not wait for the disk."""
+        if launch.kept or cause.kind in NOT_KEPT:
+            return
+        launch.kept = True
+        folder, log = self.host.paths.crash_logs(self.spec.pool_id), launch.log
+        copy = partial(crash_logs.keep, log, log.begin, log.end)
+        generation = instance.generation
+        self.keep(
+            self._kept(generation, partial(copy, folder=folder, generation=generation, at=self.host.wall()))
+        )
+
+    async def _kept(self, generation: int, copy: Callable[[], str | None]) -> None:
+        pool_id = self.spec.pool_id
+        try:
+            async with self._keeping:
+                path = await _in_thread(copy)
+        except OSError as error:
+            what = f"the log of generation {generation}, which crashed, could not be kept: {error.strerror}"
+            self.host.trouble(pool_id, what)
+            return
+        if path is not None:
+            self.host.observe(CrashLogKept(pool_id, self.host.loop.time(), generation, path))
 
     # --- handing off -----------------------------------------------------------------------------------
 
@@ -165,6 +232,9 @@ class Launching:
     async def stop(self, instance: Instance, kill_after: float) -> bool:
         """End the engine of `instance`, if there is one; False when the driver failed at it."""
         engine = self.engines.get(instance.token)
+        launch = self._launches.get(instance.token)
+        if launch is not None:
+            launch.end_for(self.seen())
         try:
             if engine is not None:
                 with only_ours():
@@ -181,6 +251,8 @@ class Launching:
 
     async def kill(self, *, within: float) -> None:
         """Kill what runs, and wait at most so many seconds until nothing is left of it."""
+        for launch in self._launches.values():
+            launch.leave()
         ending = [asyncio.ensure_future(engine.stop(kill_after=0.0)) for engine in self.engines.values()]
         if ending:
             await asyncio.wait(ending, timeout=within)
@@ -248,11 +320,11 @@ def _mask(spec: PoolSpec) -> tuple[tuple[str, str], ...]:
     return (("CUDA_VISIBLE_DEVICES", cuda_visible(spec.device_mask)), ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"))
 
 
-async def _in_thread(work: Callable[[], object]) -> None:
+async def _in_thread(work: Callable[[], T]) -> T:
     """Do it in a thread. A thread cannot be cancelled: who is cancelled meanwhile goes when it has ended."""
     doing = asyncio.ensure_future(asyncio.to_thread(work))
     try:
-        await asyncio.shield(doing)
+        return await asyncio.shield(doing)
     except asyncio.CancelledError:
         await asyncio.wait((doing,))
         raise

@@ -14,6 +14,7 @@ from typing import Any
 
 from pool_lifecycle.records import (
     CircuitMoved,
+    CrashLogKept,
     DrainBegan,
     DrainEnded,
     DriverMisbehaved,
@@ -157,6 +158,12 @@ def _(record: EngineUnhealthy) -> Entry:
     fields = {"generation": record.generation, "failed_at": times, "reason": str(record.cause.kind)}
     message = f"engine generation {record.generation} is taken for crashed: {record.cause.message}"
     return logging.ERROR, message, fields
+
+
+@entry.register
+def _(record: CrashLogKept) -> Entry:
+    message = f"what engine generation {record.generation} wrote before it crashed is kept in {record.path}"
+    return logging.INFO, message, {"generation": record.generation, "path": record.path}
 
 
 @entry.register

@@ -1,42 +1,105 @@
-"""After the end of an engine: the evidence is gathered, and judged."""
+"""What is remembered of a launch, and gathered into evidence when its engine ends."""
 
 from __future__ import annotations
 
 import os
+from functools import partial
 
-from attrs import frozen
+from attrs import define, field
 
-from pool_lifecycle import logtail, verdict
-from pool_lifecycle.causes import Cause, ExitStatus, Stage
-from pool_lifecycle.interfaces import EngineProfile, LaunchRequest
+from pool_lifecycle.causes import Cause, ExitStatus, FailureClass
+from pool_lifecycle.interfaces import ECHOES, Echo, EngineProfile, LaunchRequest
+from pool_lifecycle.lifecycle import PoolState
+from pool_lifecycle.log_follower import LogFollower, size
 from pool_lifecycle.redaction import secrets_of, without
+from pool_lifecycle.snapshot import Intent, Snapshot
+from pool_lifecycle.verdict import Asker, Evidence, FailedCheck, judge
 
 
-@frozen
+@define(eq=False)
 class Launch:
-    """What is remembered of one launch: the request, when it was, where in the log it begins (bytes)."""
+    """One launch: what was requested, when (seconds, on the loop's clock), and its part of the log.
+
+    `asked` and `failure` are our record of who had it ended, or why the pool itself did; `ended` is set
+    once either holds. `cause` is the verdict on its ending, `kept` whether its log is kept as a crash's.
+    """
 
     request: LaunchRequest
     at: float
-    log_offset: int
+    log: LogFollower
+    ended: bool = field(default=False, init=False)
+    asked: Asker | None = field(default=None, init=False)
+    failure: Cause | None = field(default=None, init=False)
+    cause: Cause | None = field(default=None, init=False)
+    kept: bool = field(default=False, init=False)
+
+    @classmethod
+    def of(cls, request: LaunchRequest, at: float, profile: EngineProfile) -> Launch:
+        """About to be launched: what its engine writes comes after what the log holds now."""
+        path = request.log_path
+        echoes: tuple[Echo, ...] = getattr(profile, "echoes", ECHOES)
+        hide = partial(_without_secrets, request)
+        return cls(request, at, LogFollower(path, size(path), profile.patterns, echoes, hide))
+
+    def end_for(self, snapshot: Snapshot) -> None:
+        """Record on whose behalf it is ended; who came first is who did it."""
+        if self.ended:
+            return
+        self.ended = True
+        if snapshot.state in FAILED:
+            self.failure = snapshot.cause if snapshot.plan is None else snapshot.plan.cause
+        if self.failure is None:
+            leaving = snapshot.intent is Intent.RUN_WHEN_LOADED
+            self.asked = Asker.MANAGER if leaving else Asker.OPERATOR
+
+    def leave(self) -> None:
+        """Record that the manager ends it."""
+        if not self.ended:
+            self.ended, self.asked = True, Asker.MANAGER
 
 
-def judged(launch: Launch, status: ExitStatus, stage: Stage, *, now: float, profile: EngineProfile) -> Cause:
-    """Why the engine of `launch` ended with `status`."""
-    said = logtail.last_lines(launch.request.log_path, since=launch.log_offset)
-    secrets = _secrets(launch.request)
-    lines = tuple(without(secrets, line) for line in said)
-    return verdict.ending(
-        status,
-        stage=stage,
-        lived=now - launch.at,
-        lines=lines,
-        patterns=profile.patterns,
-        log=launch.request.log_path,
+FAILED = frozenset((PoolState.RECOVERING, PoolState.RELOADING_UNDOING, PoolState.STUCK))
+"""Where engines are ended because something failed."""
+
+NOT_KEPT = frozenset(
+    (
+        *(FailureClass.GRACEFUL, FailureClass.KILLED_BY_OPERATOR),
+        *(FailureClass.MANAGER_EXIT, FailureClass.HOST_RESTART),
+    )
+)
+"""Endings that are no crash, so that nobody needs the log."""
+
+
+def judged(
+    launch: Launch,
+    status: ExitStatus | None,
+    *,
+    now: float,
+    healthy: bool = True,
+    graceful: bool = False,
+    checks: tuple[FailedCheck, ...] = (),
+) -> Cause:
+    """Why the engine of `launch` ended with `status`, or, without one, is to be ended."""
+    launch.log.look(now, final=status is not None)
+    return judge(
+        Evidence(
+            status,
+            at=now,
+            lived=now - launch.at,
+            healthy=healthy,
+            graceful=graceful,
+            asked=launch.asked,
+            failure=launch.failure,
+            last_line=launch.log.last_line,
+            findings=launch.log.findings,
+            checks=checks,
+            log=launch.request.log_path,
+        )
     )
 
 
-def _secrets(request: LaunchRequest) -> frozenset[str]:
-    """What the engine was given and may repeat in its log, but nobody else is to read."""
+def _without_secrets(request: LaunchRequest, text: str) -> str:
+    """Without what the engine was given and may repeat in its log, but nobody else is to read."""
     inherited = {name: os.environ.get(name, "") for name in request.env_passthrough}
-    return secrets_of(request.command.argv, {**inherited, **dict(request.command.env)})
+    secrets = secrets_of(request.command.argv, {**inherited, **dict(request.command.env)})
+    return without(secrets, text)

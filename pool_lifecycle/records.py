@@ -113,6 +113,16 @@ class EngineUnhealthy:
 
 
 @frozen
+class CrashLogKept:
+    """What the engine of `generation` wrote before it crashed lies at `path`, for whoever looks into it."""
+
+    pool_id: str
+    at: float
+    generation: int
+    path: str
+
+
+@frozen
 class LeasesEnded:
     """Leases ended without a release: their time was over, or their engine was."""
 
@@ -165,6 +175,7 @@ Record: TypeAlias = (
     | PreloadEnded
     | EngineEnded
     | EngineUnhealthy
+    | CrashLogKept
     | LeasesEnded
     | CircuitMoved
     | LateOutcome

@@ -50,11 +50,15 @@ class StateDir:
         """The handoff document of a ready pool."""
         return str(self.root / "engines" / f"{pool_id}.json")
 
+    def crash_logs(self, pool_id: str) -> str:
+        """The folder with the logs of the pool's last runs that crashed."""
+        return str(self.root / "crashes" / pool_id)
+
     def make(self) -> None:
         """Make the folders, readable by nobody else. Raises StateDirError when that cannot be done."""
         try:
-            for folder in (self.root, self.root / "logs", self.root / "run", self.root / "engines"):
-                folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+            for name in ("", "logs", "run", "engines", "crashes"):
+                (self.root / name).mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         except OSError as error:
             what = f"state directory {str(self.root)!r} cannot be made: {_why_not(error)}"
             raise StateDirError(what, remedy="name a folder that can be written") from error

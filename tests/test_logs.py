@@ -16,6 +16,7 @@ from pool_lifecycle.lifecycle import PoolEvent, PoolState
 from pool_lifecycle.logs import LOGGER, JsonFormatter, entry, log_record
 from pool_lifecycle.records import (
     CircuitMoved,
+    CrashLogKept,
     DrainBegan,
     DrainEnd,
     DrainEnded,
@@ -74,6 +75,11 @@ ENTRIES: list[tuple[Record, int, str]] = [
         logging.ERROR,
         "engine generation 4 is taken for crashed: 2 health checks in a row failed",
     ),
+    (
+        CrashLogKept("p", 1, 4, "/state/crashes/p/000001.log"),
+        logging.INFO,
+        "what engine generation 4 wrote before it crashed is kept in /state/crashes/p/000001.log",
+    ),
     (LeasesEnded("p", 1, "lost", ("a", "b")), logging.WARNING, "2 leases lost: a, b"),
     (
         CircuitMoved("p", 1, CircuitChanged("general", BreakerState.CLOSED, BreakerState.OPEN, 5)),
@@ -114,7 +120,7 @@ def test_the_fields_people_search_for() -> None:
     assert wedged["reason"] == "health"
     moved = fields_of(Moved("p", 1, 2.5, 3, 1, DOWN))
     assert (moved["last_error"], moved["from"], moved["to"]) == ("run failed: it died", "ready", "recovering")
-    circuit = fields_of(ENTRIES[12][0])
+    circuit = fields_of(ENTRIES[13][0])
     assert (circuit["old_state"], circuit["new_state"], circuit["failure_count"]) == ("closed", "open", 5)
     drain = fields_of(ENTRIES[6][0])
     assert (drain["outcome"], drain["duration_ms"], drain["leases_left"]) == ("force_stopped", 1500, 1)

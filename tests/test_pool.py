@@ -177,7 +177,8 @@ async def test_an_engine_that_ends_before_it_is_ready_failed_to_start(status: Ex
         error = await failed_start(world)
         assert world.now - began == 5.0
         assert error.cause.exit == status
-        assert error.cause.message == f"the engine ended after 5.00 s ({status})"
+        said = f"the engine ended 5.0 s after its launch, before it was ready ({status})"
+        assert error.cause.message == said
         assert world.way[:4] == ["staging", "starting", "recovering", "backing_off"]
 
 

@@ -44,7 +44,7 @@ async def test_a_crash_is_noticed_at_once_and_recovered_from() -> None:
         entry = world.manager.registry.get("chat")
         assert entry is not None
         assert (entry.live, entry.ready) == (False, False)
-        assert entry.last_error == "run failed: the engine ended after 5.00 s (killed by SIGSEGV)"
+        assert entry.last_error == "run failed: the engine ended after 5.0 s (killed by SIGSEGV)"
         await world.pool.reached("ready")
         assert world.now - began == 1.0
         ended = world.of(EngineEnded)[0]

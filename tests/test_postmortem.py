@@ -6,11 +6,15 @@ import asyncio
 
 import pytest
 
-from pool_lifecycle.causes import ExitStatus, FailureClass
+from pool_lifecycle.causes import Cause, Confidence, ExitStatus, FailureClass
 from pool_lifecycle.errors import StartFailed
 from pool_lifecycle.interfaces import Pattern
-from pool_lifecycle.testing.memory import MemoryProfile
-from tests.worlds import NEVER_READY, WORKS, a_world, virtually
+from pool_lifecycle.records import CrashLogKept, EngineEnded, EngineUnhealthy, Record, Trouble
+from pool_lifecycle.spec import Limits
+from pool_lifecycle.testing import virtual_time
+from pool_lifecycle.testing.memory import EngineScript, MemoryProfile
+from pool_lifecycle.verdict import FailedCheck
+from tests.worlds import NEVER_READY, NEW, WORKS, World, a_world, virtually
 
 # --- what an ending says --------------------------------------------------------------------------------
 
@@ -33,3 +37,211 @@ async def test_known_last_words_keep_a_start_from_being_tried_again() -> None:
         assert caught.value.remedy == "mend the flag"
         await asyncio.sleep(86400)
         assert len(world.launcher.launched) == 1
+
+
+# --- who asked for it -----------------------------------------------------------------------------------
+
+CUDA = "CUDA error: an illegal memory access was encountered"
+ABORTED = ExitStatus(signal=6)
+
+
+class Knows(MemoryProfile):
+    """Knows CUDA errors."""
+
+    patterns = (Pattern("CUDA error", FailureClass.CUDA),)
+
+
+def endings(world: World) -> list[Cause]:
+    return [record.cause for record in world.of(EngineEnded)]
+
+
+@virtually
+async def test_an_ending_that_somebody_asked_for_is_no_failure() -> None:
+    """B-SUPER-x4: stop, a change of model, and whatever the engine does on its way out."""
+    async with a_world(WORKS, EngineScript(term_exit=ExitStatus(signal=11)), WORKS) as world:
+        await world.ready()
+        await world.pool.reload(NEW)
+        await world.pool.stop()
+        assert [one.kind for one in endings(world)] == [FailureClass.KILLED_BY_OPERATOR] * 2
+        assert endings(world)[1].exit == ExitStatus(signal=11)
+        assert world.pool.snapshot.cause is None
+
+
+@virtually
+async def test_an_ending_because_the_manager_leaves_says_so() -> None:
+    """B-SUPER-x2: the pool is wanted as before."""
+    async with a_world() as world:
+        await world.ready()
+    assert [one.kind for one in endings(world)] == [FailureClass.MANAGER_EXIT]
+
+
+@virtually
+async def test_an_engine_killed_at_the_very_end_was_killed_by_its_manager() -> None:
+    """Past the state machine, when the manager itself is cancelled."""
+    async with a_world() as world:
+        await world.ready()
+        await world.pool.launching.kill(within=1.0)
+        await virtual_time.settle()
+        assert [one.kind for one in endings(world)] == [FailureClass.MANAGER_EXIT]
+
+
+@virtually
+async def test_an_engine_ended_for_its_failure_ended_of_that() -> None:
+    """Not of the signal that we sent: of the hang, or of being too slow."""
+    async with a_world(WORKS, NEVER_READY, limits=Limits(start=30.0)) as world:
+        engine = await world.ready()
+        engine.hang()
+        await world.pool.reached("recovering")
+        await virtual_time.settle()
+        hung = endings(world)[-1]
+        assert (hung.kind, hung.exit) == (world.of(EngineUnhealthy)[0].cause.kind, engine.exit)
+        await world.pool.reached("starting")
+        await world.pool.reached("recovering")
+        await virtual_time.settle()
+        assert endings(world)[-1].kind is FailureClass.START_TIMEOUT
+        await world.pool.stop()
+
+
+@virtually
+async def test_a_crash_is_told_once_and_the_same_to_everybody() -> None:
+    """B-SUPER-x1: the record, the failed start and the pool have one verdict."""
+    async with a_world(NEVER_READY, WORKS) as world:
+        starting = await world.began(world.pool.start())
+        world.engine.crash(ExitStatus(code=3))
+        with pytest.raises(StartFailed) as caught:
+            await starting
+        assert endings(world) == [caught.value.cause]
+        assert str(caught.value.cause).startswith("health check failed: the engine ended")
+
+
+# --- what it said ---------------------------------------------------------------------------------------
+
+
+@virtually
+async def test_words_of_an_engine_that_goes_on_answering_are_a_doubt() -> None:
+    """B-SUPER-x1: one scary log line alone is not a CUDA failure of a healthy engine."""
+    async with a_world(profile=Knows()) as world:
+        engine = await world.ready()
+        server = world.pool.snapshot.server
+        assert server is not None
+        assert world.pool.launching.follow(server) is None
+        engine.say(CUDA)
+        newest = world.pool.launching.follow(server)
+        assert newest is not None
+        assert str(newest) == f"it said: {CUDA!r}"
+        await asyncio.sleep(86400)
+        assert world.pool.state == "ready"
+        engine.crash(ABORTED)
+        await virtual_time.settle()
+        assert endings(world)[0].kind is FailureClass.SIGNAL  # it had survived these words for a day
+        await world.pool.stop()
+        assert world.pool.launching.follow(server) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"), [(CUDA, FailureClass.CUDA), (f"prompt: {CUDA}", FailureClass.SIGNAL)]
+)
+def test_last_words_tell_a_cuda_failure_if_they_are_its_own(line: str, kind: FailureClass) -> None:
+    """B-SUPER-003, x1: the same words echoed from a prompt leave what the kernel says."""
+
+    @virtually
+    async def crash() -> None:
+        async with a_world(profile=Knows()) as world:
+            engine = await world.ready()
+            engine.say(line)
+            engine.crash(ABORTED)
+            await virtual_time.settle()
+            assert [one.kind for one in endings(world)] == [kind]
+            cause = world.pool.snapshot.cause
+            assert cause is not None
+            assert cause.kind is kind
+            await world.pool.stop()
+
+    crash()
+
+
+@virtually
+async def test_failed_checks_and_own_words_together_blame_the_device() -> None:
+    """B-SUPER-x1: two kinds of evidence. Its log is kept at once, and only once."""
+    async with a_world(profile=Knows()) as world:
+        engine = await world.ready()
+        server = world.pool.snapshot.server
+        assert server is not None
+        engine.say(CUDA)
+        cause = world.pool.launching.unhealthy(server, (FailedCheck(1.0, "status 500"),))
+        assert (cause.kind, cause.confidence) == (FailureClass.CUDA, Confidence.LIKELY)
+        engine.crash(ABORTED)
+        await told(world, CrashLogKept)
+        assert len(world.of(CrashLogKept)) == 1
+        await world.pool.stop()
+
+
+# --- what is kept ---------------------------------------------------------------------------------------
+
+
+async def told(world: World, kind: type[Record], count: int = 1) -> None:
+    """Wait for the so-manyth record of a kind: a thread may be at work, on the real clock."""
+    news = asyncio.Event()
+    world.pool.host.observers.append(lambda _record: news.set())
+    while len(world.of(kind)) < count:
+        await news.wait()
+        news.clear()
+
+
+@virtually
+async def test_the_log_of_a_crashed_run_is_kept() -> None:
+    """B-SUPER-x3: what this launch wrote, and a record of where it is."""
+    async with a_world() as world:
+        for text in ("one", "two"):
+            engine = await world.ready()
+            engine.say(text)
+            engine.crash()
+            await told(world, CrashLogKept, len(world.launcher.engines))
+            await world.pool.reached("ready")
+        folder = world.folder / "crashes/chat"
+        assert [path.read_text() for path in sorted(folder.iterdir())] == ["one\n", "two\n"]
+        assert [one.path for one in world.of(CrashLogKept)] == [*map(str, sorted(folder.iterdir()))]
+        assert [one.generation for one in world.of(CrashLogKept)] == [1, 2]
+
+
+@virtually
+async def test_of_an_ending_that_was_asked_for_nothing_is_kept() -> None:
+    """It would push out what tells something. Nor of an engine that finished."""
+    async with a_world() as world:
+        for ask in ("stop", "finish"):
+            engine = await world.ready()
+            engine.say("hello")
+            if ask == "finish":
+                engine.crash(ExitStatus(code=0))
+                await world.pool.reached("stopped")
+            else:
+                await world.pool.stop()
+    assert world.of(CrashLogKept) == []
+    assert endings(world)[-1].kind is FailureClass.GRACEFUL
+
+
+@virtually
+async def test_a_log_that_cannot_be_kept_is_a_trouble_and_no_more() -> None:
+    """FAULTS: a full disk. The pool goes on."""
+    async with a_world() as world:
+        (world.folder / "crashes").rmdir()
+        (world.folder / "crashes").symlink_to("nowhere")
+        engine = await world.ready()
+        engine.say("hello")
+        engine.crash()
+        await told(world, Trouble)
+        assert "generation 1, which crashed, could not be kept: " in world.of(Trouble)[0].what
+        await world.pool.reached("ready")
+
+
+@virtually
+async def test_secrets_do_not_get_from_a_log_into_a_cause() -> None:
+    """S18: neither from the arguments nor from the environment."""
+    engine = {"args": ["--api-key", "hunter2"], "env": {"MY_TOKEN": "t0ken"}}
+    async with a_world(engine=engine) as world:
+        one = await world.ready()
+        one.say("refused hunter2 and t0ken")
+        one.crash()
+        await virtual_time.settle()
+        assert endings(world)[0].message.endswith("its last line: 'refused <hidden> and <hidden>'")
+        await world.pool.stop()

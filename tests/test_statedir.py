@@ -22,6 +22,7 @@ def test_everything_has_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert paths.log("chat") == str(tmp_path / "logs/chat.log")
     assert paths.pid("chat") == str(tmp_path / "run/chat.pid")
     assert paths.handoff("chat") == str(tmp_path / "engines/chat.json")
+    assert paths.crash_logs("chat") == str(tmp_path / "crashes/chat")
 
 
 def test_its_folders_are_private(tmp_path: Path) -> None:
@@ -29,7 +30,7 @@ def test_its_folders_are_private(tmp_path: Path) -> None:
     paths = StateDir(tmp_path / "deep/state")
     paths.make()
     paths.make()
-    for folder in ("", "logs", "run", "engines"):
+    for folder in ("", "logs", "run", "engines", "crashes"):
         assert (paths.root / folder).stat().st_mode & 0o777 == 0o700
 
 

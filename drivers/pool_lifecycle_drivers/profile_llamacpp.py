@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pool_lifecycle.causes import FailureClass
-from pool_lifecycle.interfaces import Command, CommandContext, ExitZero, Pattern, WorkCounter
+from pool_lifecycle.interfaces import Command, CommandContext, Echo, ExitZero, Pattern, Reach, WorkCounter
 from pool_lifecycle_drivers.log_patterns import (
     ARGPARSE_PATTERNS,
     DEVICE_PATTERNS,
@@ -30,7 +30,7 @@ OWN_PATTERNS = (
     Pattern("failed to read magic", FailureClass.BAD_CONFIG, heals=False, remedy=BAD_MODEL),
     Pattern("failed to read key-value pairs", FailureClass.BAD_CONFIG, heals=False, remedy=BAD_MODEL),
     Pattern("failed to read tensor", FailureClass.BAD_CONFIG, heals=False, remedy=BAD_MODEL),
-    Pattern("model is corrupted or incomplete", FailureClass.BAD_CONFIG, heals=False, remedy=BAD_MODEL),
+    Pattern("error loading model: tensor '", FailureClass.BAD_CONFIG, heals=False, remedy=BAD_MODEL),
     Pattern("corrupted model:", FailureClass.BAD_CONFIG, heals=False, remedy=BAD_MODEL),
     Pattern(
         "unknown model architecture",
@@ -44,10 +44,17 @@ OWN_PATTERNS = (
         heals=False,
         remedy="the engine could not open the model: look at the path and at its permissions",
     ),
-    # Last, and it heals: the same words follow a want of memory, which may pass.
-    Pattern("failed to load model", FailureClass.BAD_CONFIG, remedy="read the lines before it in {log}"),
+    # Last, and no bad configuration, which is never retried: the same words follow a want of memory.
+    Pattern("failed to load model", FailureClass.EXIT, remedy="read the lines before it in {log}"),
 )
 """The server's own words, in version b10434; those about memory come before those they lead to."""
+
+RAW = (
+    *("request:  ", "response: ", "next token:", "prompt:", "prompt ="),
+    *("Parsing chat message:", "Parsing input with format", "Parsed message:"),
+)
+ECHOES = (Echo("done request: ", Reach.LINE), *(Echo(text, Reach.REST) for text in RAW))
+"""What it repeats: by default no more than paths, with `--verbose` requests and answers as they came."""
 
 
 WORK = WorkCounter("/metrics", ("llamacpp:n_decode_total",), pending=("llamacpp:requests_processing",))
@@ -77,6 +84,7 @@ class LlamaCppProfile:
     exit_zero = ExitZero.CRASH
     work = WORK
     patterns = DEVICE_PATTERNS + OWN_PATTERNS + ARGPARSE_PATTERNS + PORT_PATTERNS
+    echoes = ECHOES
 
     def command(self, *, context: CommandContext) -> Command:
         """The server's command line, and the variable that has it tell its metrics."""

@@ -6,7 +6,7 @@ from attrs import evolve
 
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import DriverError
-from pool_lifecycle.interfaces import Command, CommandContext, ExitZero, Pattern, WorkCounter
+from pool_lifecycle.interfaces import Command, CommandContext, Echo, ExitZero, Pattern, Reach, WorkCounter
 from pool_lifecycle_drivers.log_patterns import (
     ARGPARSE_PATTERNS,
     DEVICE_PATTERNS,
@@ -53,6 +53,11 @@ OWN_PATTERNS = (
 )
 """The server's own words. The last two only say that the core is dead: why stands in earlier lines."""
 
+ECHOES = tuple(
+    Echo(text, Reach.LINE) for text in ("Received request ", "Generated response ", "prompt: ", "body=")
+)
+"""What it repeats, with `--enable-log-requests` and its like: always as Python literals, so on one line."""
+
 
 WORK = WorkCounter(
     "/metrics",
@@ -78,6 +83,7 @@ class VllmProfile:
     exit_zero = ExitZero.CRASH
     work = WORK
     patterns = DEVICE_PATTERNS + OWN_PATTERNS + PORT_PATTERNS
+    echoes = ECHOES
 
     def command(self, *, context: CommandContext) -> Command:
         """The server's command line; nothing is added to the environment."""

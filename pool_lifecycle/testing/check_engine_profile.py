@@ -15,11 +15,14 @@ from pool_lifecycle.errors import DriverError
 from pool_lifecycle.interfaces import (
     Command,
     CommandContext,
+    Echo,
     EngineProfile,
     ExitZero,
     Pattern,
+    Reach,
     WorkCounter,
 )
+from pool_lifecycle.verdict import TELLABLE
 
 ARGS = ("--flag", "two words", "", "--json={'a': {}}", "-", "naïve")
 """Arguments a profile has no business with."""
@@ -38,6 +41,7 @@ def check_engine_profile(
     assert profile.health_path.startswith("/"), f"a path begins with /, unlike {profile.health_path!r}"
     assert isinstance(profile.exit_zero, ExitZero), f"exit_zero is an ExitZero, not {profile.exit_zero!r}"
     _sound_patterns(profile.patterns)
+    _sound_echoes(getattr(profile, "echoes", ()))
     for model in (MODEL, None):
         context = CommandContext(binary, args, "127.0.0.1", 8080, slots=3, model_path=model)
         _sound_command(profile, make(), context)
@@ -49,12 +53,22 @@ def _sound_patterns(patterns: tuple[Pattern, ...]) -> None:
     for pattern in patterns:
         assert isinstance(pattern, Pattern), f"patterns holds Patterns, not {pattern!r}"
         assert isinstance(pattern.kind, FailureClass), f"a pattern has a failure class, unlike {pattern}"
+        assert pattern.kind in TELLABLE, f"no words in a log prove {pattern.kind}, as {pattern.text!r} is to"
         assert pattern.text.strip(), "a pattern looks for some text; an empty one is in every line"
         assert pattern.text.isprintable(), f"a pattern's text is part of one line, unlike {pattern.text!r}"
     for early, late in itertools.combinations(patterns, 2):
         assert early.text not in late.text, (
             f"every pattern can be the first match; {late.text!r} never is, because of {early.text!r}"
         )
+
+
+def _sound_echoes(echoes: object) -> None:
+    assert isinstance(echoes, tuple), f"echoes is a tuple, not {echoes!r}"
+    for echo in echoes:
+        assert isinstance(echo, Echo), f"echoes holds Echos, not {echo!r}"
+        assert isinstance(echo.reach, Reach), f"an echo has a Reach, unlike {echo}"
+        assert echo.text.strip(), "an echo looks for some text; an empty one would silence the whole log"
+        assert echo.text.isprintable(), f"an echo's text is part of one line, unlike {echo.text!r}"
 
 
 def _sound_command(profile: EngineProfile, other: EngineProfile, context: CommandContext) -> None:

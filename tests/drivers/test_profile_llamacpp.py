@@ -24,7 +24,7 @@ llama_model_load: error loading model: llama_model_loader: failed to load model 
 srv    load_model: failed to load model, 'bad.gguf'
 """
 TRUNCATED = """\
-tensor 'blk.1.ffn_up.weight' data is not within the file bounds, model is corrupted or incomplete
+llama_model_load: error loading model: tensor 'blk.1.ffn_up.weight' data is not within the file bounds
 srv    load_model: failed to load model, 't.gguf'
 """
 NO_MEMORY = """\
@@ -96,7 +96,7 @@ def test_without_a_model_there_is_no_model_flag() -> None:
         ("gguf_init_from_reader: failed to read magic", FailureClass.BAD_CONFIG, False),
         ("gguf_init_from_reader: failed to read key-value pairs", FailureClass.BAD_CONFIG, False),
         ("error loading model: unknown model architecture: 'new'", FailureClass.BAD_CONFIG, False),
-        ("srv    load_model: failed to load model, 'm.gguf'", FailureClass.BAD_CONFIG, True),
+        ("srv    load_model: failed to load model, 'm.gguf'", FailureClass.EXIT, True),
         (BAD_MAGIC, FailureClass.BAD_CONFIG, False),
         (TRUNCATED, FailureClass.BAD_CONFIG, False),
         (NO_MEMORY, FailureClass.DEVICE_OUT_OF_MEMORY, True),

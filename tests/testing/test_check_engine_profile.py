@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pool_lifecycle.causes import FailureClass
-from pool_lifecycle.interfaces import Command, CommandContext, ExitZero, Pattern, WorkCounter
+from pool_lifecycle.interfaces import Command, CommandContext, Echo, ExitZero, Pattern, Reach, WorkCounter
 from pool_lifecycle.testing.check_engine_profile import check_engine_profile
 from pool_lifecycle.testing.memory import MemoryProfile
 
@@ -22,6 +22,7 @@ class Sound:
     exit_zero: Any = ExitZero.CRASH
     patterns: tuple[Any, ...] = (Pattern("CUDA error", FailureClass.CUDA),)
     work: Any = WorkCounter("/metrics", ("tokens_total",))
+    echoes: Any = (Echo("prompt: ", Reach.LINE),)
 
     def command(self, *, context: CommandContext) -> Command:
         return Command((context.binary, f"--model={context.model_path}", *context.args))
@@ -74,12 +75,36 @@ class EmptyPattern(Sound):
     patterns = (Pattern(" ", FailureClass.CUDA),)
 
 
+class Presumptuous(Sound):
+    patterns = (Pattern("Killed", FailureClass.OUT_OF_MEMORY),)
+
+
 class TwoLines(Sound):
     patterns = (Pattern("a\nb", FailureClass.CUDA),)
 
 
 class Shadowed(Sound):
     patterns = (Pattern("CUDA error", FailureClass.CUDA), Pattern("CUDA error: full", FailureClass.EXIT))
+
+
+class OneEcho(Sound):
+    echoes = Echo("prompt: ")
+
+
+class PlainEcho(Sound):
+    echoes = ("prompt: ",)
+
+
+class NoReach(Sound):
+    echoes = (Echo("prompt: ", "far"),)  # type: ignore[arg-type]
+
+
+class EmptyEcho(Sound):
+    echoes = (Echo(""),)
+
+
+class EchoOfTwoLines(Sound):
+    echoes = (Echo("prompt\n"),)
 
 
 class AnotherBinary(Sound):
@@ -150,8 +175,14 @@ def test_a_sound_profile_passes(make: Callable[[], Any]) -> None:
         (EmptyName, "every metric has a name"),
         (PlainPattern, "patterns holds Patterns"),
         (EmptyPattern, "looks for some text"),
+        (Presumptuous, "no words in a log prove"),
         (TwoLines, "part of one line"),
         (Shadowed, "can be the first match"),
+        (OneEcho, "echoes is a tuple"),
+        (PlainEcho, "echoes holds Echos"),
+        (NoReach, "an echo has a Reach"),
+        (EmptyEcho, "silence the whole log"),
+        (EchoOfTwoLines, "an echo's text is part of one line"),
         (AnotherBinary, "begins with the binary"),
         (ThroughAShell, "come last and unchanged"),
         (Formats, "taken as it is"),
