@@ -277,10 +277,12 @@ def assert_no_restart_came_too_early(records: list[Record]) -> None:
     """After a failure that counts, the shortest delay at least, unless an operator asked."""
     left: dict[str, float] = {}
     for one in records:
-        if not isinstance(one, Moved) or one.notice.target is one.notice.source is not PoolState.BACKING_OFF:
+        if not isinstance(one, Moved):
             continue
-        if one.notice.target is PoolState.BACKING_OFF:
-            operator = one.notice.mark == "in turn"
-            left[one.pool_id] = one.at if operator else one.at + DELAYS.minimum
+        waits = one.notice.target is PoolState.BACKING_OFF
+        if waits and one.notice.mark == "in turn":
+            left[one.pool_id] = one.at
+        elif waits and one.notice.source is not PoolState.BACKING_OFF:
+            left[one.pool_id] = one.at + DELAYS.minimum
         elif one.notice.source is PoolState.BACKING_OFF and one.notice.event is PoolEvent.DUE:
             assert one.at >= left[one.pool_id]
