@@ -6,17 +6,23 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from pool_lifecycle import Cause, Drivers, Interface
+from attrs import evolve
+
+from pool_lifecycle import Cause, Drivers, FailureClass, Interface
+from pool_lifecycle.causes import Stage
 from pool_lifecycle.interfaces import Health, LaunchRequest, ProbeTarget, StagedModel, StageProgress
 from pool_lifecycle.testing.memory import (
     EngineScript,
     MemoryEngine,
+    MemoryGpuProbe,
     MemoryHealthProbe,
     MemoryLauncher,
     MemoryProfile,
     MemoryStager,
     StageScript,
 )
+from pool_lifecycle.testing.memory_launcher import PORTS
+from pool_lifecycle_drivers.log_patterns import ARGPARSE_PATTERNS, DEVICE_PATTERNS
 
 WARM_UP = "/warm-up"
 """The path of the first request that is made for the users, in pools that have one."""
@@ -44,10 +50,14 @@ class Diary:
 
 
 class RehearsedLauncher(MemoryLauncher):
-    """Launches engines by the world's script of the moment; each has a real pid file."""
+    """Launches engines by the world's script of the moment; each has a real pid file.
+
+    `first_words` is what they say as soon as they run.
+    """
 
     def __init__(self, diary: Diary, script: Callable[[LaunchRequest], EngineScript]) -> None:
         super().__init__(script, files=True)
+        self.first_words = ""
         self._diary = diary
 
     async def preflight(self, *, request: LaunchRequest) -> tuple[Cause, ...]:
@@ -58,7 +68,10 @@ class RehearsedLauncher(MemoryLauncher):
     async def launch(self, *, request: LaunchRequest) -> MemoryEngine:
         """As ever."""
         self._diary.note("launch the engine")
-        return await super().launch(request=request)
+        engine = await super().launch(request=request)
+        if self.first_words:
+            engine.say(self.first_words)
+        return engine
 
 
 class RehearsedStager(MemoryStager):
@@ -90,14 +103,28 @@ class RehearsedProbe(MemoryHealthProbe):
         return await super().check(target=target, timeout=timeout)
 
 
+class RehearsedProfile(MemoryProfile):
+    """Knows what engines say of their devices and of their arguments."""
+
+    patterns = DEVICE_PATTERNS + ARGPARSE_PATTERNS
+
+
+PORT_CLASH = Cause(FailureClass.PORT_IN_USE, Stage.LAUNCH, "another program has taken the port")
+
+
 class Cast:
-    """The drivers of a scenario. `engine` and `staging` are the scripts that are followed from now on."""
+    """The drivers of a scenario. `engine` and `staging` are the scripts that are followed from now on.
+
+    On the ports in `taken`, other programs are faster than any engine.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.engine = EngineScript()
         self.staging = StageScript()
+        self.taken: set[int] = set()
         self.diary = Diary(clock)
-        self.launcher = RehearsedLauncher(self.diary, lambda _: self.engine)
+        self.gpus = MemoryGpuProbe()
+        self.launcher = RehearsedLauncher(self.diary, self._script)
         self.stager = RehearsedStager(self.diary, lambda _: self.staging)
         self.probe = RehearsedProbe(self.diary, self.launcher)
 
@@ -106,12 +133,25 @@ class Cast:
         """Every engine there has been, in order."""
         return self.launcher.engines
 
+    def take_ports(self, count: int) -> None:
+        """Other programs take the next ports that nobody declared."""
+        self.taken = set(PORTS[:count])
+
+    def _script(self, request: LaunchRequest) -> EngineScript:
+        clash = PORT_CLASH if request.port in self.taken else self.engine.launch_error
+        return evolve(self.engine, launch_error=clash)
+
+    def newest(self, pool: str | None = None) -> MemoryEngine:
+        """The engine launched last, of this pool or of any."""
+        return next(one for one in reversed(self.engines) if pool in {None, one.request.pool_id})
+
     def drivers(self) -> Drivers:
         """For a manager."""
         given: dict[Interface, dict[str, Any]] = {
             Interface.LAUNCHER: {"memory": self.launcher},
             Interface.HEALTH_PROBE: {"memory": self.probe},
             Interface.MODEL_STAGER: {"memory": self.stager},
-            Interface.ENGINE_PROFILE: {"memory": MemoryProfile()},
+            Interface.ENGINE_PROFILE: {"memory": RehearsedProfile()},
+            Interface.GPU_PROBE: {"memory": self.gpus},
         }
         return Drivers(given)

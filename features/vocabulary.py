@@ -71,21 +71,45 @@ def _count(words: str) -> int:
     return NUMBERS[number] if number in NUMBERS else int(number)
 
 
+def _list(words: str) -> list[float]:
+    return [float(number) for number in words.removesuffix(" seconds").replace(" and ", ", ").split(", ")]
+
+
+def _whole_numbers(words: str) -> list[int]:
+    return [int(number) for number in _list(words)]
+
+
+def _circuit(words: str) -> str:
+    _, _, what = words.partition(" ")
+    return {"circuit": "general", "circuit for CUDA errors": "cuda"}.get(what, what.partition(" of ")[2])
+
+
 def _counted(noun: str) -> Kind:
     return Kind(rf"(?:\d+|{'|'.join(NUMBERS)}) {noun}s?", _count)
 
 
 behave.register_type(
+    Circuit=Kind("the circuit(?: for CUDA errors| of device [0-9])?", _circuit),
+    CircuitState=Kind("closed|open|half-open"),
+    Death=Kind(
+        "crashes(?: with a CUDA error| on words that a user sent)?|loses its device|"
+        "runs out of device memory|is killed(?: for want of memory)?|ends and nobody knows how"
+    ),
     DrainEnd=Kind("as drained|as force-stopped|as resumed|because nothing served|because the engine died"),
     Duration=Kind(r"[\d.]+ (?:millisecond|second|minute)s?", _seconds),
     Field=Kind(
         "last error|heartbeat|version|engine (?:version|digest|catalog id)|device mask|(?:free )?slots"
     ),
     Health=Kind("|".join(HEALTH), HEALTH.__getitem__),
+    Failures=_counted("failure"),
     Leases=_counted("lease"),
-    Part=Kind("preflight|staging|launch|health check"),
+    List=Kind(r"[\d.]+(?:, [\d.]+)* and [\d.]+ seconds", _list),
+    Numbers=Kind(r"\d+(?:, \d+)* and \d+", _whole_numbers),
+    Part=Kind("preflight|staging|launch|health check|run"),
+    Pools=Kind(r'"[^"]+"(?:, "[^"]+")*(?: and "[^"]+")?', lambda words: words.split('"')[1::2]),
     Quoted=Kind(r'"[^"]+"(?:(?:, | and )"[^"]+")+'),
     Slots=_counted("slot"),
     State=Kind("ready|stopped|stuck|failed|backing off"),
+    Storms=_counted("storm"),
     Times=_counted("time"),
 )

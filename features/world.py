@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 from attrs import evolve
 
+from features.chronicle import Chronicle
 from features.rehearsed import Cast
 from pool_lifecycle import (
     Backoff,
@@ -32,6 +33,7 @@ from pool_lifecycle import (
     PoolSpec,
 )
 from pool_lifecycle.logs import LOGGER
+from pool_lifecycle.store import MemoryStore
 from pool_lifecycle.testing.virtual_time import VirtualTimeLoop, pending
 
 CHAT = "chat"
@@ -94,6 +96,8 @@ class World:
         self._folder = tempfile.TemporaryDirectory(prefix="pool-lifecycle-features-")
         self.folder = Path(self._folder.name)
         self.log = LogBook()
+        self.chronicle = Chronicle()
+        self.store = MemoryStore()
         self.cast = Cast(self.loop.time)
         self.spec = REAL if real else IMAGINED
         self.declare_engine(env={MARK: self.folder.name})
@@ -101,6 +105,8 @@ class World:
         self.manager = PoolManager(
             self.folder / "state",
             drivers=Drivers() if real else self.cast.drivers(),
+            observers=[self.chronicle],
+            store=self.store,
             seed=1,
             wall=lambda: self.wall,
         )
@@ -129,8 +135,19 @@ class World:
         result = step(self, **said)
         if inspect.iscoroutine(result):
             self.run(result)
+        self.run(self.settle())
+
+    async def settle(self) -> None:
+        """In virtual time, let everything happen that is to happen at once."""
         if isinstance(self.loop, VirtualTimeLoop):
-            self.run(self.loop.settle())
+            await self.loop.settle()
+
+    def assert_has_table(self, fields: dict[str, Any]) -> None:
+        """Each row of the step's table names one of these fields and its value."""
+        rows = [self.table.headings, *(row.cells for row in self.table.rows)]
+        wanted = dict(rows)
+        found = {name: str(fields.get(name, "nothing")) for name in wanted}
+        assert found == wanted, fields
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run it on this world's loop."""
@@ -184,6 +201,10 @@ class World:
     def declare_limits(self, **fields: Any) -> None:
         """Say more about its times."""
         self.declare(limits=evolve(self.spec.limits, **fields))
+
+    def declare_policy(self, **fields: Any) -> None:
+        """Say more about what becomes of it after a failure, as `breaker={"threshold": 3}`."""
+        self.declare(**{name: evolve(getattr(self.spec, name), **said) for name, said in fields.items()})
 
     def imagine(self, **behaviour: Any) -> None:
         """Say more about how its imagined engines behave from now on."""
@@ -244,8 +265,7 @@ class World:
             engine.release()
         await self.manager.close()
         await asyncio.gather(*self.under_way.values())
-        if isinstance(self.loop, VirtualTimeLoop):
-            await self.loop.settle()
+        await self.settle()
 
     def _end_strangers(self) -> None:
         for stranger in self.strangers:

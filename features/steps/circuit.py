@@ -1,164 +1,74 @@
-"""Steps about a circuit breaker alone, around a catalogue that may be down."""
+"""Steps about the circuits of pools: whether they allow a start, and their trials."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
-from attrs import define, field
 
 from features.vocabulary import given, then, when
-from features.world import World
-from pool_lifecycle import Breaker, CircuitBreaker, CircuitOpen
-from pool_lifecycle.breaker import BreakerState
+from features.world import CHAT, World
+from pool_lifecycle import PoolState
 
-ANSWER = "an answer"
-
-
-@define
-class Catalogue:
-    """What is guarded, and what its callers heard: an answer or an error each."""
-
-    breaker: CircuitBreaker
-    down: bool = False
-    asked: int = 0
-    heard: list[object] = field(factory=list)
-
-    def ask(self) -> str:
-        """An answer, unless it is down."""
-        self.asked += 1
-        if self.down:
-            raise ConnectionError("the catalogue is down")
-        return ANSWER
-
-    async def ask_slowly(self) -> str:
-        """The same, a moment later."""
-        self.asked += 1
-        await asyncio.sleep(1.0)
-        return ANSWER
+SHOWN = {"trial": "half-open", "half_open": "half-open"}
+"""What people are shown, where that is not the name."""
 
 
-def catalogue(world: World) -> Catalogue:
-    found: Catalogue = world.notes["catalogue"]
-    return found
+@given("the circuit has opened")
+async def has_opened(world: World) -> None:
+    """As many crashes in a row as it takes, none of them after a run that counts."""
+    pool = await world.pool()
+    world.begin("start", pool.start())
+    while pool.state is not PoolState.FAILED:
+        await pool.reached("ready")
+        world.cast.newest(CHAT).crash()
+        await pool.reached("backing_off", "failed")
 
 
-def ask(world: World) -> None:
-    there = catalogue(world)
-    try:
-        there.heard.append(there.breaker(there.ask)())
-    except (ConnectionError, CircuitOpen) as error:
-        there.heard.append(error)
-
-
-@given("a catalogue behind a circuit breaker that opens after {failures:d} failures, for {time:Duration}")
-def guarded(world: World, failures: int, time: float) -> None:
-    breaker = CircuitBreaker("catalogue", Breaker(failures, timeout=time), clock=world.loop.time)
-    world.notes["catalogue"] = Catalogue(breaker)
-
-
-@given("the catalogue is down")
-def down(world: World) -> None:
-    catalogue(world).down = True
-
-
-@given("the catalogue is up again")
-def up(world: World) -> None:
-    catalogue(world).down = False
-
-
-@given("the catalogue has been given up")
-def given_up(world: World) -> None:
-    down(world)
-    while catalogue(world).breaker.state is BreakerState.CLOSED:
-        ask(world)
-
-
-@when("{count:d} callers ask it in turn")
-def ask_in_turn(world: World, count: int) -> None:
-    for _ in range(count):
-        ask(world)
-
-
-@when("another caller asks it")
-def ask_once(world: World) -> None:
-    ask(world)
-
-
-@when("another caller asks it after {time:Duration}")
-async def ask_later(world: World, time: float) -> None:
+@given("the trial has run for {time:Duration}")
+@when("the trial has run for {time:Duration}")
+async def trial_runs(world: World, time: float) -> None:
+    await (await world.pool()).reached("ready")
     await asyncio.sleep(time)
-    ask(world)
 
 
-@when("{count:d} callers ask it at once from tasks after {time:Duration}")
-async def ask_from_tasks(world: World, count: int, time: float) -> None:
-    await asyncio.sleep(time)
-    there = catalogue(world)
-    call = there.breaker(there.ask_slowly)
-    there.heard = await asyncio.gather(*(call() for _ in range(count)), return_exceptions=True)
+@given("the trial fails")
+@when("the trial fails")
+async def trial_fails(world: World) -> None:
+    pool = await world.pool()
+    await pool.reached("ready")
+    world.cast.newest(CHAT).crash()
+    await pool.reached("failed")
 
 
-@when("{count:d} callers ask it at once from threads after {time:Duration}")
-async def ask_from_threads(world: World, count: int, time: float) -> None:
-    await asyncio.sleep(time)
-    there = catalogue(world)
-    begin = threading.Barrier(count)
-    refused = threading.Barrier(count)
-
-    def call() -> object:
-        begin.wait()
-        try:
-            with there.breaker.acquire():
-                answer = there.ask()
-                refused.wait()  # the answer takes until everybody has asked
-                return answer
-        except CircuitOpen as error:
-            refused.wait()
-            return error
-
-    with ThreadPoolExecutor(count) as threads:
-        calls = [threads.submit(call) for _ in range(count)]
-        there.heard = [one.result() for one in calls]
+@when("the trial fails {times:Times} in a row")
+async def trials_fail(world: World, times: int) -> None:
+    for _ in range(times):
+        await trial_fails(world)
 
 
-@given("a caller has asked it after {time:Duration} and gone away before the answer")
-async def gone_away(world: World, time: float) -> None:
-    await asyncio.sleep(time)
-    there = catalogue(world)
-    caller = asyncio.ensure_future(there.breaker(there.ask_slowly)())
-    await asyncio.sleep(0.5)
-    caller.cancel()
-    await asyncio.wait([caller])
+@when("the trial fails with a CUDA error")
+async def trial_fails_otherwise(world: World) -> None:
+    await (await world.pool()).reached("ready")
+    world.cast.newest(CHAT).say("CUDA error: an illegal memory access was encountered")
+    await trial_fails(world)
 
 
-@then("that caller is refused, and may come back in {time:Duration}")
-def refused(world: World, time: float) -> None:
-    heard = catalogue(world).heard[-1]
-    assert isinstance(heard, CircuitOpen), heard
-    assert heard.retry_in == time, heard
+@then("{circuit:Circuit} is {state:CircuitState}")
+async def is_in(world: World, circuit: str, state: str) -> None:
+    found = (await world.pool()).status().circuits[circuit]
+    assert SHOWN.get(found, found) == state, found
 
 
-@then("that caller gets an answer")
-def answered(world: World) -> None:
-    assert catalogue(world).heard[-1] == ANSWER, catalogue(world).heard
+@then("the trials came after {times:List}")
+async def came_after(world: World, times: list[float]) -> None:
+    pool = await world.pool()
+    if pool.state is PoolState.FAILED:
+        await pool.reached("starting")
+    assert world.chronicle.trials(CHAT) == times, world.chronicle.trials(CHAT)
 
 
-@then("the catalogue has been asked {count:d} times")
-def asked(world: World, count: int) -> None:
-    assert catalogue(world).asked == count, catalogue(world).asked
-
-
-@then("the circuit breaker says that the circuit is closed")
-def closed(world: World) -> None:
-    said = catalogue(world).breaker.explain()
-    assert "is closed, with 0 of 3 failures" in said, said
-
-
-@then("one of them gets an answer and the others are refused")
-def one_answer(world: World) -> None:
-    heard = catalogue(world).heard
-    assert heard.count(ANSWER) == 1, heard
-    assert sum(isinstance(one, CircuitOpen) for one in heard) == len(heard) - 1, heard
-    assert catalogue(world).asked == 3 + 1
+@then('the log tells of these changes of the circuit of "{pool}":')
+def logged(world: World, pool: str) -> None:
+    told = [fields for _, fields in world.log.about("CircuitMoved") if fields["pool_id"] == pool]
+    told = [fields for fields in told if fields["old_state"] != fields["new_state"]]
+    found = [[str(fields[name]) for name in world.table.headings] for fields in told]
+    assert found == [list(row.cells) for row in world.table.rows], told

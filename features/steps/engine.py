@@ -14,16 +14,11 @@ from features.vocabulary import given, then, when
 from features.world import FAKE_ENGINE, World
 from pool_lifecycle import Cause, ExitStatus, FailureClass
 from pool_lifecycle.causes import Stage
-from pool_lifecycle.testing.memory import MemoryEngine
 
 FAMILY = ("--spawn-child", "--spawn-setsid-child")
 ODD_ANSWERS = {"a redirect to a good page": "redirect", "nonsense": "garbage"}
 
 SAYS_AND_EXECUTES = 'echo "$1"; echo "$2" >&2; shift 2; exec "$@"'
-
-
-def newest(world: World) -> MemoryEngine:
-    return world.cast.engines[-1]
 
 
 def give(world: World, *arguments: str) -> None:
@@ -102,6 +97,12 @@ def not_executable(world: World) -> None:
     world.imagine(launch_error=_cause(Stage.LAUNCH))
 
 
+@given("an engine that does not know its arguments")
+def bad_arguments(world: World) -> None:
+    world.cast.launcher.first_words = "error: unrecognized arguments: --wings"
+    world.imagine(ready_after=None, exits_after=1.0, exit=ExitStatus(code=2))
+
+
 @given("an engine that ends while it is loading")
 def ends_early(world: World) -> None:
     world.imagine(ready_after=None, exits_after=1.0, exit=ExitStatus(code=1))
@@ -109,6 +110,7 @@ def ends_early(world: World) -> None:
 
 @when("the engine is mended and the pool is started")
 async def mended(world: World) -> None:
+    world.cast.launcher.first_words = ""
     world.imagine(ready_after=0.0, exits_after=None)
     await (await world.pool()).start()
 
@@ -125,12 +127,7 @@ def unkillable(world: World) -> None:
 
 @when("the engine goes at last")
 def goes(world: World) -> None:
-    newest(world).release()
-
-
-@when("the engine crashes")
-def crash(world: World) -> None:
-    newest(world).crash()
+    world.cast.newest().release()
 
 
 # --- real engines --------------------------------------------------------------------------------------

@@ -30,3 +30,26 @@ def count_drain(world: World, pool: str, end: str, lasted: float) -> None:
 @then('the metrics count {count:d} forced stops of "{pool}"')
 def count_forced(world: World, pool: str, count: int) -> None:
     assert sample(world, "pool_drain_force_stop_total", pool_id=pool) == count
+
+
+@then(
+    'the metrics count {count:d} restarts of "{pool}" because of "{reason}", '
+    "after about {lasted:g} milliseconds in all"
+)
+def count_restarts(world: World, count: int, pool: str, reason: str, lasted: float) -> None:
+    assert sample(world, "restart_scheduled_total", pool_id=pool, crash_reason=reason) == count
+    assert sample(world, "backoff_delay_ms_count", pool_id=pool) == count
+    assert 0.9 * lasted <= (sample(world, "backoff_delay_ms_sum", pool_id=pool) or 0.0) <= 1.1 * lasted
+
+
+@then('the metrics say that the circuit of "{pool}" has opened {times:Times} and is {state:CircuitState}')
+def circuit(world: World, pool: str, times: int, state: str) -> None:
+    number = {"closed": 0, "open": 1, "half-open": 2}[state]
+    assert sample(world, "circuit_breaker_open_total", pool_id=pool, circuit="general") == times
+    assert sample(world, "circuit_breaker_state", pool_id=pool, circuit="general") == number
+
+
+@then('the metrics count {storms:Storms} of "{pool}", and {restarts:d} restarts within the last minute')
+def storm(world: World, storms: int, pool: str, restarts: int) -> None:
+    assert (sample(world, "restart_storm_total", pool_id=pool) or 0) == storms
+    assert sample(world, "restart_rate", pool_id=pool) == restarts

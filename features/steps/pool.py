@@ -103,6 +103,7 @@ async def stop(world: World) -> None:
     await world.attempt((await world.pool()).stop())
 
 
+@given("{time:Duration} have passed")
 @when("{time:Duration} have passed")
 async def pass_time(world: World, time: float) -> None:
     await asyncio.sleep(time)
@@ -112,6 +113,12 @@ async def pass_time(world: World, time: float) -> None:
 async def is_in(world: World, state: str) -> None:
     pool = await world.pool()
     assert str(pool.state) == state.replace(" ", "_"), pool.explain()
+
+
+@then('the pool says "{words}"')
+async def says(world: World, words: str) -> None:
+    explanation = (await world.pool()).explain()
+    assert words.lower() in explanation.lower(), explanation
 
 
 @then("the pool is stuck, and names the engine")

@@ -47,6 +47,17 @@ async def holds_port(world: World) -> None:
     await world.until(lambda: listens(port))
 
 
+@given("other programs take the first {count:d} ports")
+def take_ports(world: World, count: int) -> None:
+    world.cast.take_ports(count)
+
+
+@given("a pool whose port is taken by another program")
+def takes_declared_port(world: World) -> None:
+    world.declare_engine(port=8080)
+    world.cast.taken = {8080}
+
+
 @given("an engine that never takes its port")
 def never_listens(world: World) -> None:
     world.declare_engine(port=free_port(), args=(*world.spec.engine.args, "--no-listen"))

@@ -1,0 +1,73 @@
+"""Steps about devices: their memory, and the pools that share them."""
+
+from __future__ import annotations
+
+from features.vocabulary import given, then, when
+from features.world import World
+from pool_lifecycle.interfaces import Device
+
+GB = 2**30
+
+
+def show(world: World, *, total: int, free: int) -> None:
+    device = Device(0, "GPU-00000000-0000-0000-0000-000000000000", "an imagined one", total * GB, free * GB)
+    world.cast.gpus.show(devices=(device,))
+
+
+@given("an engine that needs {needed:d} GB of a device with {total:d} GB")
+def needs(world: World, needed: int, total: int) -> None:
+    show(world, total=total, free=total)
+    world.notes["total"] = total
+    world.declare(gpu_probe="memory", device_mask="0")
+    world.declare_engine(device_memory=needed * GB)
+
+
+@when("the engine runs out of device memory while another program takes {taken:d} GB for {time:Duration}")
+def no_room(world: World, taken: int, time: float) -> None:
+    total = world.notes["total"]
+    show(world, total=total, free=total - taken)
+    world.loop.call_later(time, lambda: show(world, total=total, free=total))
+    engine = world.cast.newest()
+    engine.say("cudaMalloc failed: out of memory")
+    engine.crash()
+
+
+# --- pools that share one --------------------------------------------------------------------------------
+
+
+@given("the pools {pools:Pools} serve on device {device:d}")
+@given("the pool {pools:Pools} serves on device {device:d}")
+async def serve_on(world: World, pools: list[str], device: int) -> None:
+    world.declare(device_mask=str(device))
+    for name in pools:
+        await (await world.pool(name)).start()
+
+
+@given("{pools:Pools} crash with a CUDA error")
+@when("{pools:Pools} crash with a CUDA error")
+async def crash_with_cuda(world: World, pools: list[str]) -> None:
+    await crash(world, pools, "CUDA error: an illegal memory access was encountered")
+
+
+@when("{pools:Pools} crash")
+async def crash(world: World, pools: list[str], words: str = "") -> None:
+    for name in pools:
+        engine = world.cast.newest(name)
+        if words:
+            engine.say(words)
+        engine.crash()
+    for name in pools:
+        await (await world.pool(name)).reached("backing_off", "failed")
+    await world.settle()
+
+
+@then("{pools:Pools} are failed")
+async def are_failed(world: World, pools: list[str]) -> None:
+    found = [str(world.manager[name].state) for name in pools]
+    assert set(found) == {"failed"}, found
+
+
+@then("one of the pools serves, and the others are failed")
+def one_serves(world: World) -> None:
+    found = sorted(str(pool.state) for pool in world.manager)
+    assert found == ["failed"] * (len(found) - 1) + ["ready"], found
