@@ -52,7 +52,7 @@ check: .venv/.test-stamp ## Style, types, and which part may import which
 
 fast: .venv/.test-stamp ## Tests on virtual time: seconds
 	@echo; echo "=== Fast tests"
-	$(PY) -m pytest -q -m "not slow and not gpu" -n auto
+	$(PY) -m pytest -q -m "not slow and not gpu" -n auto --dist loadgroup
 
 slow: .venv/.test-stamp ## Tests with real processes and the real engine: minutes
 	@echo; echo "=== Slow tests: real processes, real engine, real time"

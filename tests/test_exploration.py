@@ -1,101 +1,23 @@
-"""Every snapshot one pool can get into, with three circuits, by everything that could happen to it.
+"""Questions about all that a pool can get into: can it always end, does it settle, is every row needed.
 
-The space is walked once, breadth first; every step is held against the laws. The tests then ask questions
-about the graph: can it always end, does it always settle, is every row of the table there for a reason.
+That every step on the way is held against the laws is seen to by `tests/explored.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-
 import pytest
-from attrs import define, field
 
 from pool_lifecycle.breaker import BreakerState
-from pool_lifecycle.errors import IllegalEvent
 from pool_lifecycle.events import Event, Gone, Healthy, Start, Stop, Wish
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolEvent, PoolState
-from pool_lifecycle.snapshot import Dropped, Effect, Emit, Intent, Notify, Snapshot
+from pool_lifecycle.snapshot import Dropped, Emit, Intent, Snapshot
 from pool_lifecycle.step import step
-from tests.laws import step_is_sound
-from tests.space import FIRST, GENERAL, NOW, WISHES, canonical, elsewhere, happenings, tripped
+from tests.explored import Space, explored
+from tests.space import NOW
 
 S, E = PoolState, PoolEvent
 
-Edge = tuple[Event | None, int]
-"""What happened and the number of the snapshot that led to; None: a circuit was changed from outside."""
-
-
-@define
-class Space:
-    """The graph of all snapshots, and what was met on the way."""
-
-    pools: list[Snapshot] = field(factory=list)
-    edges: list[list[Edge]] = field(factory=list)
-    refused: int = 0
-    taken: set[tuple[str, str, str]] = field(factory=set)
-    _number: dict[Snapshot, int] = field(factory=dict)
-
-    def explore(self, first: Snapshot) -> Space:
-        """Walk everything that can be reached from `first`, breadth first."""
-        self._known(first)
-        for pool in self.pools:  # which grows meanwhile
-            self.edges.append([(event, self._known(after)) for event, after in self._moves(pool)])
-        return self
-
-    def _known(self, pool: Snapshot) -> int:
-        pool = canonical(pool)
-        number = self._number.setdefault(pool, len(self.pools))
-        if number == len(self.pools):
-            self.pools.append(pool)
-        return number
-
-    def _moves(self, pool: Snapshot) -> Iterator[tuple[Event | None, Snapshot]]:
-        for event in (*WISHES, *happenings(pool)):
-            after = self._try(pool, event)
-            if after is not None:
-                yield event, after
-        yield None, tripped(pool, GENERAL)
-        for shared in elsewhere(pool):
-            after = self._try(pool, shared)
-            assert after is not None
-            yield None, after
-
-    def _try(self, pool: Snapshot, event: Event) -> Snapshot | None:
-        try:
-            after, effects = step(pool, event, NOW)
-        except IllegalEvent:
-            assert isinstance(event, Wish), f"{event} may happen in {pool.state}, but has no row there"
-            self.refused += 1
-            return None
-        step_is_sound(pool, event, after, effects)
-        self.taken.update(_rows(effects))
-        return after
-
-    def steps(self) -> Iterator[tuple[Snapshot, Event | None, Snapshot]]:
-        """Every edge with both its ends."""
-        for pool, edges in zip(self.pools, self.edges, strict=True):
-            for event, after in edges:
-                yield pool, event, self.pools[after]
-
-    def beyond(self, goal: Callable[[Snapshot], bool], via: Callable[[Event | None], bool]) -> list[Snapshot]:
-        """The snapshots from which `via` leads to none that satisfies `goal`."""
-        back: list[list[int]] = [[] for _ in self.pools]
-        for pool, edges in enumerate(self.edges):
-            for event, after in edges:
-                if via(event):
-                    back[after].append(pool)
-        found = {number for number, pool in enumerate(self.pools) if goal(pool)}
-        ahead = list(found)
-        while ahead:
-            fresh = set(back[ahead.pop()]) - found
-            found |= fresh
-            ahead += fresh
-        return [pool for number, pool in enumerate(self.pools) if number not in found]
-
-
-def _rows(effects: tuple[Effect, ...]) -> Iterable[tuple[str, str, str]]:
-    return [(one.source, one.event, one.why) for one in effects if isinstance(one, Notify)]
+pytestmark = pytest.mark.xdist_group("exploration")
 
 
 def happens(event: Event | None) -> bool:
@@ -106,7 +28,7 @@ def happens(event: Event | None) -> bool:
 @pytest.fixture(scope="module")
 def space() -> Space:
     """The whole space, every step of it held against the laws."""
-    return Space().explore(FIRST)
+    return explored()
 
 
 def test_every_step_is_sound(space: Space) -> None:

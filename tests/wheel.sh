@@ -32,4 +32,4 @@ tar --create --exclude-vcs --exclude=./{pool_lifecycle,drivers,build,dist,.venv}
     --exclude='*.egg-info' --exclude=__pycache__ --exclude='.*_cache' . | tar --extract --directory "$copy"
 
 cd "$copy"
-"$python" -m pytest -q -m "not slow and not gpu and not sources" -n auto
+"$python" -m pytest -q -m "not slow and not gpu and not sources" -n auto --dist loadgroup
