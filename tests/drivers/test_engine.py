@@ -6,18 +6,22 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import closing
 from typing import Any
 
 import pytest
 
-from pool_lifecycle.causes import ExitStatus
+from pool_lifecycle.causes import ClueKind, ExitStatus
+from pool_lifecycle.interfaces import LaunchRequest
 from pool_lifecycle_drivers import engine as engines
-from pool_lifecycle_drivers import pinned
+from pool_lifecycle_drivers import kernel_log, oom, pinned
 from pool_lifecycle_drivers.engine import Details, LocalEngine
 from pool_lifecycle_drivers.process import LocalLauncher
-from tests.drivers.real_processes import LASTING, LISTEN, Bench, carriers, stopping, until
+from tests.drivers.real_processes import LASTING, LISTEN, STUBBORN, Bench, carriers, stopping, until
+from tests.real_cgroups import Cgroup, memory_cgroup
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -222,5 +226,165 @@ def test_a_stop_that_broke_is_begun_anew(
             with pytest.raises(OSError, match="no descriptor left"):
                 await launched.stop(kill_after=5)
         assert (await launched.stop(kill_after=5)).exit == ExitStatus(signal=signal.SIGTERM)
+
+    run_real(main())
+
+
+EATS = """
+print("up", flush=True)
+open("go").read()
+eaten = [b"x" * (2**20 + size) for size in range(300)]
+"""
+
+
+def let_go(bench: Bench) -> asyncio.Future[Any]:
+    """Tell an engine to go on that reads the FIFO `go`."""
+    return asyncio.ensure_future(asyncio.to_thread((bench.folder / "go").write_text, "now\n"))
+
+
+async def after_an_oom_kill(
+    bench: Bench, request: LaunchRequest, cgroup: Cgroup, *, seen: bool
+) -> ExitStatus:
+    """How an engine ended that was moved to `cgroup`, was `seen` there or not, and was told to go on."""
+    os.mkfifo(bench.folder / "go")
+    engine = await LocalLauncher().launch(request=request)
+    await engine.output(after=0)
+    cgroup.add(engine.handle.pid or 0)
+    if seen:
+        await engine.inspect()
+    await let_go(bench)
+    status = await engine.wait()
+    assert (await engine.stop(kill_after=0)).exit == status
+    return status
+
+
+def test_an_oom_kill_is_proven_by_the_counter_of_its_cgroup(
+    run_real: Run, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B-SUPER-009, FAULTS real OOM kill: where the kernel's log is of no use."""
+    monkeypatch.setattr(kernel_log, "FIRST_NAMESPACE", 0)
+    request = bench.python(EATS, cwd=str(bench.folder))
+    with memory_cgroup(64 * 2**20) as cgroup:
+        status = run_real(after_an_oom_kill(bench, request, cgroup, seen=True))
+    assert status.signal == signal.SIGKILL
+    (clue,) = status.clues
+    assert clue.kind is ClueKind.OOM_KILL
+    assert clue.proof
+    assert cgroup.folder.name in clue.detail
+
+
+def test_an_oom_kill_is_proven_by_the_kernels_log(run_real: Run, bench: Bench) -> None:
+    """B-SUPER-009: it came to a cgroup where nobody had seen it yet."""
+    if os.stat("/proc/self/ns/pid").st_ino != kernel_log.FIRST_NAMESPACE or not can_open("/dev/kmsg"):
+        pytest.skip("the kernel's log cannot be read here, or knows our processes by other numbers")
+    request = bench.python(EATS, cwd=str(bench.folder))
+    with memory_cgroup(64 * 2**20) as cgroup:
+        status = run_real(after_an_oom_kill(bench, request, cgroup, seen=False))
+    assert status.signal == signal.SIGKILL
+    assert status.clues[0].proof
+    assert status.clues[0].detail.startswith("the kernel's log: ")
+
+
+def can_open(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
+def test_an_oom_kill_of_a_worker_is_told_with_the_leaders_end(run_real: Run, bench: Bench) -> None:
+    """B-SUPER-x1: the leader ends with a code of its own because the kernel killed its worker."""
+    worker = EATS.split("\n", 3)[3]
+    script = f"echo up; read line < go; {sys.executable} -c '{worker}'; exit 3"
+    request = bench.sh(script, cwd=str(bench.folder))
+    with memory_cgroup(64 * 2**20) as cgroup:
+        status = run_real(after_an_oom_kill(bench, request, cgroup, seen=True))
+    assert status.code == 3
+    (clue,) = status.clues
+    assert clue.proof
+
+
+def test_a_strangers_sigkill_is_no_oom_kill(use: Any, bench: Bench) -> None:
+    """S16, FAULTS an administrator's SIGKILL: not even when the kernel kills somebody else meanwhile."""
+    os.mkfifo(bench.folder / "go")
+
+    async def main(engine: LocalEngine) -> ExitStatus:
+        with memory_cgroup(64 * 2**20) as cgroup:
+            command = [sys.executable, "-c", EATS]
+            other = await asyncio.create_subprocess_exec(
+                *command, cwd=bench.folder, stdout=subprocess.DEVNULL
+            )
+            cgroup.add(other.pid)
+            await let_go(bench)
+            assert await other.wait() == -signal.SIGKILL
+        os.kill(engine.handle.pid or 0, signal.SIGKILL)
+        return await engine.wait()
+
+    status = use(bench.sh(LASTING), main)
+    assert status.signal == signal.SIGKILL
+    assert not any(clue.proof for clue in status.clues)
+
+
+def test_whoever_waits_is_told_what_the_log_says(
+    use: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody, and nobody before it has been asked; it is asked once."""
+    answer: asyncio.Event
+    asked = 0
+
+    async def line(*_: object, **__: object) -> str:
+        nonlocal asked
+        asked += 1
+        await answer.wait()
+        return "Killed process"
+
+    monkeypatch.setattr(oom.OomWatch, "may_be_logged", lambda self: True)
+    monkeypatch.setattr(kernel_log.KernelLog, "line", line)
+
+    async def main(engine: LocalEngine) -> None:
+        nonlocal answer
+        answer = asyncio.Event()
+        waiting = [asyncio.ensure_future(engine.wait()) for _ in range(2)]
+        os.kill(engine.handle.pid or 0, signal.SIGKILL)
+        await until(lambda: asked)
+        assert not any(one.done() for one in waiting)
+        answer.set()
+        for status in (*await asyncio.gather(*waiting), await engine.wait()):
+            assert [clue.detail for clue in status.clues] == ["the kernel's log: Killed process"]
+
+    use(bench.sh(LASTING), main)
+    assert asked == 1
+
+
+def test_our_own_kill_needs_no_explanation(use: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S16: nobody is asked who it was, and what others did meanwhile is no clue."""
+    monkeypatch.setattr(oom.OomWatch, "counted", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(oom.OomWatch, "may_be_logged", lambda _: pytest.fail("asked"))
+    report = use(bench.sh(STUBBORN), stopping(0.1))
+    assert report.exit == ExitStatus(signal=signal.SIGKILL)
+
+
+def test_a_program_that_ends_while_the_log_is_asked_ends_in_good_order(
+    run_real: Run, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The status is told without it."""
+    asked = asyncio.Event()
+
+    async def line(*_: object, **__: object) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(oom.OomWatch, "may_be_logged", lambda self: True)
+    monkeypatch.setattr(kernel_log.KernelLog, "line", line)
+
+    async def main() -> None:
+        engine = await LocalLauncher().launch(request=bench.sh(LASTING))
+        os.kill(engine.handle.pid or 0, signal.SIGKILL)
+        await asyncio.wait_for(asked.wait(), 30)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        assert (await engine.wait()).signal == signal.SIGKILL
+        await engine.stop(kill_after=0)
 
     run_real(main())

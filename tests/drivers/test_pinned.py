@@ -16,6 +16,7 @@ from pool_lifecycle.causes import LOST, ExitStatus
 from pool_lifecycle_drivers import pinned, procfs
 from pool_lifecycle_drivers.pinned import Pinned, pin
 from pool_lifecycle_drivers.procfs import Identity, identify
+from tests.drivers.real_processes import until
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -184,5 +185,50 @@ def test_a_signal_that_is_forbidden_was_not_sent(run_real: Run, child: subproces
         child.kill()
         await end_of(held)
         held.release()
+
+    run_real(main())
+
+
+def test_an_end_whose_news_got_lost_is_noticed(
+    run_real: Run, child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """V3: should the kernel's word never arrive, a slow look finds the end."""
+    monkeypatch.setattr(pinned, "SAFETY", 0.005)
+
+    async def main() -> None:
+        monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", lambda *_: None)
+        held = pinned_child(child)
+        ended = asyncio.ensure_future(end_of(held))
+        await asyncio.sleep(0)
+        child.kill()
+        await ended
+        held.release()
+
+    run_real(main())
+
+
+def test_while_it_lives_the_slow_look_tells_nothing(
+    run_real: Run, child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks again and again, and no more once it is released."""
+    monkeypatch.setattr(pinned, "SAFETY", 0.0)
+    looks: list[Pinned] = []
+    real = Pinned.alive
+
+    def counted(self: Pinned) -> bool:
+        looks.append(self)
+        return real(self)
+
+    monkeypatch.setattr(Pinned, "alive", counted)
+
+    async def main() -> None:
+        held = pinned_child(child)
+        held.on_end(lambda: pytest.fail("it lives"))
+        await until(lambda: len(looks) > 2)
+        held.release()
+        looks.clear()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert looks == []
 
     run_real(main())

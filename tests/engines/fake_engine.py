@@ -82,6 +82,7 @@ def _options() -> argparse.Namespace:
     add("--exit-on", metavar="PATH", help="end by itself when this path is asked for")
     add("--exit-code", type=int, default=0, help="of ending by itself")
     add("--crash-on", metavar="PATH", help="die of SIGSEGV when this path is asked for")
+    add("--eat-on", metavar="PATH", help="take a gigabyte of memory when this path is asked for")
     add(
         "--fail-first", type=int, default=0, metavar="N", help="the first N launches end at once, exit code 1"
     )
@@ -210,6 +211,12 @@ class FakeEngine:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.raise_signal(signal.SIGSEGV)
 
+    def eat(self) -> None:
+        """Take and use a megabyte after the other, until it is killed or has had a thousand."""
+        eaten: list[bytes] = []
+        while len(eaten) < 1000:
+            eaten.append(b"x" * (2**20 + len(eaten)))
+
     def say_last_words(self) -> None:
         """What a crash leaves in the log."""
         if self.options.last_words is not None:
@@ -272,6 +279,8 @@ class FakeEngine:
             self.leave(self.options.exit_code)
         if bare == self.options.crash_on:
             self.crash()
+        if bare == self.options.eat_on:
+            self.eat()
         if bare == "/health":
             return self.respond_health()
         if bare == "/completion":

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.engine_fixtures import FakeEngine
+from tests.real_cgroups import memory_cgroup
 
 pytestmark = pytest.mark.slow
 
@@ -153,6 +154,16 @@ def test_crashes_by_signal(start: Start) -> None:
     with pytest.raises(http.client.RemoteDisconnected):
         run.get("/crash")
     assert run.wait() == -signal.SIGSEGV
+
+
+def test_eats_until_the_kernel_kills_it(start: Start) -> None:
+    """Real memory, in a cgroup that has little of it."""
+    run = start("--eat-on", "/eat")
+    with memory_cgroup(64 * 2**20) as cgroup:
+        cgroup.add(run.process.pid)
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+            run.get("/eat")
+        assert run.wait() == -signal.SIGKILL
 
 
 def test_fails_the_first_launches(start: Start, tmp_path: Path) -> None:
