@@ -12,13 +12,28 @@ from pool_lifecycle import probing
 from pool_lifecycle.addressing import reachable
 from pool_lifecycle.cancelling import heed
 from pool_lifecycle.causes import Cause, FailureClass, Stage
-from pool_lifecycle.interfaces import Engine, Health, Inspection, ProbeTarget
+from pool_lifecycle.interfaces import (
+    Engine,
+    Health,
+    HealthProbe,
+    Inspection,
+    ProbeTarget,
+    WorkCounter,
+    WorkProbe,
+)
 from pool_lifecycle.launching import Launching
+from pool_lifecycle.progress import Progress, Reading
 from pool_lifecycle.promises import expected
 from pool_lifecycle.snapshot import Instance
 
 PROBE_GAP = 0.010
 """At least this many seconds between the begins of two probes, however much an engine logs."""
+
+GAUGE_TAKES = 2.0
+"""Seconds a second question may take, at most, to an engine that has just answered the first."""
+
+NEWS_TAKES = 1.0
+"""Seconds within which the news of an ending comes, unless it is lost."""
 
 FIRST_LOOK, LAST_LOOK = 0.05, 5.0
 """The shortest and the longest pause between two looks at who holds the port, in seconds."""
@@ -31,8 +46,6 @@ class Readiness:
 
     def __init__(self, launching: Launching) -> None:
         self._launching = launching
-
-    # --- readiness -------------------------------------------------------------------------------------
 
     async def until_healthy(
         self, engine: Engine, grew: asyncio.Event, see: Callable[[str], None], *, path: str | None = None
@@ -56,11 +69,43 @@ class Readiness:
         """Probe the engine of `instance` once."""
         return await self._ask(self._target(self._launching.engines[instance.token], None))
 
+    @property
+    def _probe(self) -> HealthProbe:
+        return self._launching.host.drivers.health_probe(self._launching.spec.health.probe)
+
     async def _ask(self, target: ProbeTarget) -> Health:
-        probe = self._launching.host.drivers.health_probe(self._launching.spec.health.probe)
-        answer = await probe.check(target=target, timeout=self._launching.spec.health.timeout)
+        answer = await self._probe.check(target=target, timeout=self._launching.spec.health.timeout)
         heed()
         return expected(Health, answer, "check")
+
+    # --- work ------------------------------------------------------------------------------------------
+
+    @property
+    def work(self) -> WorkCounter | None:
+        """The counter by which the engine's work can be followed, if there is one that the probe can read."""
+        able = isinstance(self._probe, WorkProbe)
+        return getattr(self._launching.profile, "work", None) if able else None
+
+    async def read(self, instance: Instance, work: WorkCounter, last: Progress | None) -> Reading:
+        """Read the counter; where it stands as it stood last, ask whether there is anything to do at all."""
+        limit = self._launching.spec.health.timeout
+        count = await self._sum(instance, work, work.names, limit)
+        if count is None or last is None or count != last.count or not work.pending:
+            return Reading(count)
+        pending = await self._sum(instance, work, work.pending, min(limit, GAUGE_TAKES))
+        return Reading(count, idle=pending == 0)
+
+    async def _sum(
+        self, instance: Instance, work: WorkCounter, names: tuple[str, ...], limit: float
+    ) -> float | None:
+        probe = self._probe
+        assert isinstance(probe, WorkProbe)  # or `work` would be None
+        target = self._target(self._launching.engines[instance.token], work.path)
+        count = await probe.count(target=target, names=names, timeout=limit)
+        heed()
+        return None if count is None else float(count)
+
+    # --- whose answer it is ----------------------------------------------------------------------------
 
     async def until_port_held(self, engine: Engine) -> None:
         """Return once the engine's own process tree holds its port. It is looked at ever less often.
@@ -75,9 +120,12 @@ class Readiness:
             pause = min(2 * pause, LAST_LOOK)
 
     async def _holds_port(self, engine: Engine) -> bool:
+        return engine.handle.port in (await self._inspect(engine)).listening
+
+    async def _inspect(self, engine: Engine) -> Inspection:
         seen = expected(Inspection, await engine.inspect(), "inspect")
         heed()
-        return engine.handle.port in seen.listening
+        return seen
 
     async def impostor(self, instance: Instance, engine: Engine) -> Cause | None:
         """Why the healthy answer cannot have come from our own engine; None when it did."""
@@ -90,6 +138,20 @@ class Readiness:
             return None
         message = f"the healthy answer did not come from our engine: {held.message}"
         return evolve(held, stage=Stage.HEALTH, message=message)
+
+    async def gone_or_usurped(self, instance: Instance, *, healthy: bool) -> Cause | None:
+        """The cause when a `healthy` answer was not that of the engine that serves; else None.
+
+        An engine that has ended although nobody told is reported as ended.
+        """
+        engine = self._launching.engines[instance.token]
+        seen = await self._inspect(engine)
+        if not seen.alive:
+            await self._launching.miss(instance, NEWS_TAKES)
+        elif healthy and engine.handle.port not in seen.listening:
+            impostor = await self.impostor(instance, engine)
+            return None if impostor is None else evolve(impostor, stage=Stage.RUN)
+        return None
 
     async def warm_up(self, engine: Engine, grew: asyncio.Event, see: Callable[[str], None]) -> None:
         """Make the first request for the users, if one is configured."""

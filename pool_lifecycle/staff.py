@@ -33,7 +33,7 @@ class Staff:
         launching = Launching(pool.spec, pool.host, pool.tell, lambda: pool.snapshot)
         return cls(
             launching,
-            HealthWatch(launching),
+            HealthWatch(launching, pool.book),
             Announcer(pool.spec, pool.host, pool.book),
             LeaseTimer(pool.book, pool.host),
             Waiters(),

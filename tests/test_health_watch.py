@@ -17,7 +17,7 @@ import pytest
 from attrs import evolve
 
 from pool_lifecycle.causes import Cause, FailureClass, Stage
-from pool_lifecycle.interfaces import Health, ProbeTarget
+from pool_lifecycle.interfaces import Health, Pattern, ProbeTarget
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
 from pool_lifecycle.manager import PoolManager
 from pool_lifecycle.pool import Pool
@@ -25,7 +25,7 @@ from pool_lifecycle.records import DriverMisbehaved, EngineUnhealthy, Record, Tr
 from pool_lifecycle.restart.backoff import Backoff
 from pool_lifecycle.spec import EngineSpec, HealthSpec, Limits, PoolSpec
 from pool_lifecycle.testing import virtual_time
-from pool_lifecycle.testing.memory import MemoryHealthProbe, ProbeScript
+from pool_lifecycle.testing.memory import MemoryHealthProbe, MemoryProfile, ProbeScript
 from pool_lifecycle.ticks import TICK
 from tests.engine_fixtures import FakeEngine
 from tests.reaching import WAYS, a_pool_in
@@ -130,7 +130,7 @@ async def test_three_failed_checks_in_a_row_are_a_crash() -> None:
         assert len(asked.times) == 3
         cause = world.pool.snapshot.cause
         assert cause is not None
-        assert cause.kind is FailureClass.HEALTH
+        assert cause.kind is FailureClass.HANG
         assert cause.message.startswith("3 health checks in a row failed (at 00:")
         assert cause.message.endswith("UTC): no answer within 2 s")
         failed_at = tuple(at + 2 for at in asked.times)
@@ -204,7 +204,26 @@ async def test_an_engine_that_hangs_and_ignores_being_asked_is_killed() -> None:
         await world.pool.reached(S.BACKING_OFF)
         assert first not in world.living
         assert world.pool.snapshot.cause is not None
-        assert world.pool.snapshot.cause.kind is FailureClass.HEALTH
+        assert world.pool.snapshot.cause.kind is FailureClass.HANG
+
+
+class Outspoken(MemoryProfile):
+    """Its engines say what happened to them."""
+
+    patterns = (Pattern("CUDA error", FailureClass.CUDA),)
+
+
+@virtually
+async def test_words_in_its_log_are_doubts_and_count_nothing() -> None:
+    """B-SUPER-x1: one scary line alone is not a failure of a healthy engine; who asks is shown it."""
+    async with watched(profile=Outspoken()) as (world, asked):
+        await _asked(asked, 1)
+        world.engine.say("CUDA error: an illegal memory access was encountered")
+        await _asked(asked, 100)
+        assert world.pool.state is S.READY
+        assert world.pool.snapshot.generation == 1
+        words = "its log says: 'CUDA error: an illegal memory access was encountered'."
+        assert words in world.pool.explain()
 
 
 # --- where, and whom -------------------------------------------------------------------------------------
