@@ -129,17 +129,6 @@ def test_silence_without_progress_is_a_hang(leases: int) -> None:
 
 
 @virtually
-async def test_silence_of_an_engine_without_work_is_only_counted() -> None:
-    """Nobody holds a lease: then the number of failed checks decides, not how long nothing has moved."""
-    patient = evolve(WATCHED, failures=1000, stall=20.0)
-    async with working(leases=0, health=patient) as (world, engine):
-        engine.answer = SILENT
-        await asyncio.sleep(600)
-        assert serves_on(world)
-        engine.answer = FINE
-
-
-@virtually
 async def test_a_frozen_engine_answers_nothing_at_all() -> None:
     """Neither check nor counter: both questions are asked at once, so that one time-out is all it costs."""
     async with working(answers=()) as (world, _):
