@@ -225,15 +225,17 @@ async def retire(pool: Subject, epoch: int) -> Outcome:
 
 
 async def back_off(pool: Subject, epoch: int) -> Outcome:
-    """Wait for the delay and the window, then for the pool's turn on the host, then for devices' memory."""
+    """Wait for the delay and the window, then for devices' memory, then for the pool's turn on the host."""
     host, pool_id, cause = pool.host, pool.spec.pool_id, pool.snapshot.cause
     await _until(pool.snapshot.not_before or 0.0, host)
+    if cause is not None and pool.snapshot.rules.treatment(cause.kind).awaits_memory:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pool.spec.limits.memory_wait):
+                await until_enough(pool.spec, host, pool.see)
     turn = host.turns.ask(pool_id)
     if turn > host.clock():
         pool.tell(Postponed(epoch, until=turn))
         await _until(turn, host)
-    if cause is not None and pool.snapshot.rules.treatment(cause.kind).awaits_memory:
-        await until_enough(pool.spec, host, pool.see)
     host.turns.used(pool_id)
     return Due(epoch)
 

@@ -118,7 +118,7 @@ def _reset(snapshot: Snapshot, _event: Event, _now: float) -> Snapshot:
 
 
 def _postponed(snapshot: Snapshot, event: Postponed, _now: float) -> Snapshot:
-    return evolved(snapshot, not_before=event.until, deadline=event.until + snapshot.rules.limits.memory_wait)
+    return _due(snapshot, event.until)
 
 
 def patience(snapshot: Snapshot) -> float:
@@ -304,7 +304,16 @@ def _backing_off(snapshot: Snapshot, row: Row, event: Event, now: float) -> Snap
         chance: float = getattr(event, "chance", 0.0)
         delay = rules.backoff.delay(snapshot.crash_count, chance, rule.multiplier)
     not_before = rules.window.opens(snapshot.restarts, now + delay)
-    return evolved(snapshot, not_before=not_before, deadline=not_before + rules.limits.memory_wait)
+    return _due(snapshot, not_before)
+
+
+def _due(snapshot: Snapshot, when: float) -> Snapshot:
+    deadline = when + snapshot.rules.limits.memory_wait + LATE
+    return evolved(snapshot, not_before=when, deadline=deadline)
+
+
+LATE = 5.0
+"""Seconds after everything that may keep a due start waiting at which it is tried, whatever a driver does."""
 
 
 _LIMITS: dict[str, Callable[[Snapshot, Row, Any, float], Snapshot]] = {

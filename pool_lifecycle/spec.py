@@ -115,8 +115,8 @@ class Limits:
     `staging`: from the first byte to a model in place. `start`: from launch to ready. Both are extended by
     progress (bytes of the model, output of the engine, no older than `stall`) up to `start_hard`. `drain`:
     used when a drain names no deadline. `stop_grace`: from SIGTERM to SIGKILL. `reclaim`: from SIGKILL until
-    what is left counts as stuck. `memory_wait`: how long a restart whose turn has come may wait for memory
-    of its devices before it is tried all the same.
+    what is left counts as stuck. `memory_wait`: how long a restart that is due may wait for memory of its
+    devices before it is tried all the same.
     """
 
     staging: float = field(default=120.0, metadata=checked(seconds(0.001)))

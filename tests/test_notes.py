@@ -25,7 +25,7 @@ from pool_lifecycle.events import (
     Strategy,
 )
 from pool_lifecycle.lifecycle import LIFECYCLE, Limit, Mark, PoolState
-from pool_lifecycle.notes import _LIMITS, CHANGING
+from pool_lifecycle.notes import _LIMITS, CHANGING, LATE
 from pool_lifecycle.restart.backoff import Backoff
 from pool_lifecycle.snapshot import Instance, Intent, Notify, Plan, Rules, Snapshot
 from pool_lifecycle.spec import EngineSpec, Limits, PoolSpec
@@ -85,7 +85,7 @@ DURATIONS: list[tuple[PoolState, Event, PoolState, float]] = [
     (S.READY, Stop(grace=1.0), S.STOPPING, 1.0 + 7.0),
     (S.READY, Halt(grace=0.0), S.STOPPING, 0.0 + 7.0),
     (S.STARTING, Failed(epoch=EPOCH, cause=CRASH), S.RECOVERING, 3.0 + 7.0),
-    (S.RECOVERING, Gone(EPOCH), S.BACKING_OFF, 2.0 + 29.0),
+    (S.RECOVERING, Gone(EPOCH), S.BACKING_OFF, 2.0 + 29.0 + LATE),
     (S.READY, Reload(NEW), S.RELOADING_DRAINING, 19.0),
     (S.READY, Reload(NEW, drain_deadline=4.0), S.RELOADING_DRAINING, 4.0),
     (S.READY, Reload(NEW, Strategy.STAGE_FIRST), S.STAGING_AHEAD, 11.0),

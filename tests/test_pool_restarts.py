@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Iterable
 
 import pytest
@@ -286,3 +287,20 @@ def assert_no_restart_came_too_early(records: list[Record]) -> None:
             left[one.pool_id] = one.at + DELAYS.minimum
         elif one.notice.source is PoolState.BACKING_OFF and one.notice.event is PoolEvent.DUE:
             assert one.at >= left[one.pool_id]
+
+
+@virtually
+async def test_the_turn_is_taken_when_the_memory_is_there() -> None:
+    """S13: pools that waited for one device's memory do not start all at once when it comes back."""
+    gpus = MemoryGpuProbe([Device(0, "GPU-0", "a GPU", 80, 10)])
+    spec = {"engine": {"device_memory": 60}, "gpu_probe": "memory"}
+    full = fails(FailureClass.DEVICE_OUT_OF_MEMORY)
+    async with a_world(*(full,) * 5, WORKS, gpus=gpus, manager={"restarts": Budget(1, 0.5)}, **spec) as world:
+        pools = [world.pool, *[await world.manager.add(a_spec(name, **spec)) for name in "bcde"]]
+        for pool in pools:
+            await world.began(pool.start())
+        await asyncio.sleep(30)
+        gpus.show(devices=[Device(0, "GPU-0", "a GPU", 80, 70)])
+        await asyncio.gather(*(pool.reached("ready") for pool in pools))
+        times = restarts(world.records)
+        assert [later - earlier for earlier, later in itertools.pairwise(times)] == [2.0] * 4
