@@ -18,7 +18,7 @@ $(shell rm -rf .venv)
 endif
 endif
 
-.PHONY: help venv demo quickstart test $(PARTS) bench diagrams clean
+.PHONY: help venv demo quickstart crash-loop test $(PARTS) bench diagrams clean
 
 help: ## Show this list
 	@echo "make WORD, where WORD is one of:"
@@ -31,6 +31,9 @@ demo: .venv/.demo-stamp ## Show a pool's life on a real engine, from preload to 
 
 quickstart: .venv/.demo-stamp ## The same in thirty lines of Python
 	@$(PY) examples/quickstart.py
+
+crash-loop: .venv/.demo-stamp ## Show what becomes of an engine that crashes again and again
+	@$(PY) examples/crash_loop.py
 
 test: .venv/.test-stamp ## Run everything there is to check; takes some minutes
 	@passed=0; failed=; \
