@@ -97,7 +97,7 @@ class Ward:
             S.STARTING,
             S.READY,
         ]
-        assert back[2].at - back[1].at >= DELAY
+        assert back[2].lasted >= DELAY - 0.001  # a timer may fire a tick of the clock early
         assert back[4].generation == generation + 1
 
 

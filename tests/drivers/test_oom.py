@@ -202,6 +202,7 @@ def test_the_log_is_only_asked_after_a_kill_on_this_host(host: Host, kills: OomK
     assert not kills.watch_child().may_be_logged()
     host.write("proc/vmstat", "")
     assert watch.may_be_logged()
+    assert OomKills(host.proc).watch_child().may_be_logged()
 
 
 def test_what_the_log_says_about_the_tree_is_proof(
