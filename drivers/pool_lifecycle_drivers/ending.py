@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
 from pool_lifecycle_drivers.pinned import POLL, Pinned, pin
@@ -20,14 +20,15 @@ class Ending:
 
     The leader is signalled with the others and stays unreaped until nothing is left, so that its number,
     and its group's, cannot pass to a stranger meanwhile. Nobody is asked twice: engines take a second
-    SIGTERM as an order to drop their work.
+    SIGTERM as an order to drop their work. `meet` is called once, if anybody is found, while they are there.
     """
 
-    def __init__(self, leader: Pinned, tree: Tree) -> None:
+    def __init__(self, leader: Pinned, tree: Tree, meet: Callable[[], Awaitable[None]] | None = None) -> None:
         self.killed = False
         self.ended: set[int] = set()
         self._leader = leader
         self._tree = tree
+        self._meet = meet
         self._members: dict[Identity, Pinned] = {}
         self._changed = asyncio.Event()
         self._killing = False
@@ -69,6 +70,9 @@ class Ending:
         """Signal whoever is new and wait until something changes. True when nobody was found."""
         try:
             found = await self._tree.look()
+            if found and self._meet is not None:
+                meet, self._meet = self._meet, None
+                await meet()
             self._signal(found)
         except OSError:  # the host cannot be looked at, which does not mean that nobody is there
             await asyncio.sleep(POLL)

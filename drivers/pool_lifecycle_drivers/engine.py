@@ -84,6 +84,7 @@ class LocalEngine:
         self._ending: Ending | None = None
         self._stopping: asyncio.Task[StopReport] | None = None
         ports.hold(handle.port)
+        census.leads(leader.who)
         leader.on_end(self._read_status)
 
     @property
@@ -105,7 +106,7 @@ class LocalEngine:
     async def stop(self, *, kill_after: float) -> StopReport:
         """End the tree; see `Engine.stop`. The first SIGTERM has been sent before this first waits."""
         if self._stopping is None or _failed(self._stopping):
-            self._ending = Ending(self._leader, self._tree)
+            self._ending = Ending(self._leader, self._tree, self._learn_sockets)
             self._ending.kill_after(kill_after)
             self._ending.ask()
             self._stopping = asyncio.get_running_loop().create_task(self._end(self._ending))
@@ -175,8 +176,6 @@ class LocalEngine:
         self._exited.set()
 
     async def _end(self, ending: Ending) -> StopReport:
-        with suppress(DriverError):  # only to know its sockets, should one of them outlive it
-            await self.inspect()
         await ending.run()
         status = await self.wait()
         await until_released(self._census, self._handle.host, self._handle.port, self._sockets)
@@ -184,7 +183,13 @@ class LocalEngine:
         self._output.close()
         pidfile.remove(Details.load(self._handle.details).pid_path, self._handle)
         self._ports.release(self._handle.port)
+        self._census.gone(self._leader.who)
         return StopReport(status, killed=ending.killed, ended=tuple(sorted(ending.ended)))
+
+    async def _learn_sockets(self) -> None:
+        """Look which sockets it has, should one of them outlive it."""
+        with suppress(DriverError):
+            await self.inspect()
 
 
 def _failed(task: asyncio.Task[StopReport]) -> bool:

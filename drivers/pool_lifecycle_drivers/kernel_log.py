@@ -16,7 +16,7 @@ from contextlib import suppress
 from attrs import frozen
 
 from pool_lifecycle_drivers.cgroups import field_of
-from pool_lifecycle_drivers.offload import Shared
+from pool_lifecycle_drivers.offload import Shared, in_thread
 
 PATIENCE = 0.25
 """Seconds after which an ending is told without the log."""
@@ -46,7 +46,7 @@ class KernelLog:
     def __init__(self, proc: str = "/proc", device: str = "/dev/kmsg") -> None:
         self._proc = proc
         self._device = device
-        self._kills = Shared(lambda: self._read)
+        self._kills = Shared(lambda: in_thread(self._read))
         self._count: int | None = None
 
     @property

@@ -5,9 +5,10 @@ from __future__ import annotations
 import _thread
 import asyncio
 import errno
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -30,12 +31,16 @@ async def in_thread(work: Callable[[], T]) -> T:
 
 
 def _run(work: Callable[[], T], loop: asyncio.AbstractEventLoop, future: asyncio.Future[T]) -> None:
-    try:
-        outcome: T | BaseException = work()
-    except BaseException as error:  # noqa: BLE001 - carried over to the caller
-        outcome = error
+    outcome = _outcome(work)
     with suppress(RuntimeError):  # the loop has been closed; nobody waits any more
         loop.call_soon_threadsafe(_settle, future, outcome)
+
+
+def _outcome(work: Callable[[], T]) -> T | BaseException:
+    try:
+        return work()
+    except BaseException as error:  # noqa: BLE001 - carried over to the caller
+        return error
 
 
 def _settle(future: asyncio.Future[T], outcome: T | BaseException) -> None:
@@ -47,15 +52,85 @@ def _settle(future: asyncio.Future[T], outcome: T | BaseException) -> None:
         future.set_result(outcome)
 
 
-class Shared(Generic[T]):
-    """A look taken in a thread by one reader at a time, however many ask.
+STUCK = 0.1
+"""Seconds without progress after which a batch gets one more thread."""
 
-    Nobody gets what was begun before they asked: that a tree is empty is only proven by a look that began
-    after its last known member ended. `prepare` is called when a look begins, and returns the look.
+Job = tuple[Callable[[], Any], "asyncio.Future[Any]"]
+
+
+class Batch:
+    """Work that is asked for in one turn of the loop, done in one thread: making one takes longer than most.
+
+    Whatever hangs keeps the others of its batch waiting for a moment, until another thread goes on with them.
     """
 
-    def __init__(self, prepare: Callable[[], Callable[[], T]]) -> None:
-        self._prepare = prepare
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._jobs: deque[Job] = deque()
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """As `in_thread`."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._jobs = loop, deque()
+        if not self._jobs:
+            loop.call_soon(self._begin)
+        future: asyncio.Future[T] = loop.create_future()
+        self._jobs.append((work, future))
+        return await future
+
+    def _begin(self) -> None:
+        jobs, self._jobs = self._jobs, deque()
+        _Doing(jobs, asyncio.get_running_loop()).go_on()
+
+
+class _Doing:
+    """A batch under way. `_done` has the outcomes that the loop's thread has not taken yet."""
+
+    def __init__(self, jobs: deque[Job], loop: asyncio.AbstractEventLoop) -> None:
+        self._jobs = jobs
+        self._loop = loop
+        self._done: deque[tuple[asyncio.Future[Any], Any]] = deque()
+
+    def go_on(self) -> None:
+        """In one thread more; and later in another, if this one does not get on."""
+        try:
+            _thread.start_new_thread(self._run, ())
+        except RuntimeError as error:  # the host is short of threads
+            for _, future in self._jobs:
+                _settle(future, OSError(errno.EAGAIN, f"{error}"))
+        else:
+            self._loop.call_later(STUCK, self._look, len(self._jobs))
+
+    def _look(self, before: int) -> None:
+        self._settle()
+        if len(self._jobs) == before:
+            self.go_on()
+        elif self._jobs:
+            self._loop.call_later(STUCK, self._look, len(self._jobs))
+
+    def _run(self) -> None:
+        with suppress(IndexError):
+            while True:
+                work, future = self._jobs.popleft()
+                self._done.append((future, _outcome(work)))
+        with suppress(RuntimeError):  # the loop has been closed; nobody waits any more
+            self._loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        while self._done:
+            _settle(*self._done.popleft())
+
+
+class Shared(Generic[T]):
+    """A look taken once at a time, however many ask.
+
+    Nobody gets what was begun before they asked: that a tree is empty is only proven by a look that began
+    after its last known member ended. `look` is called when one begins.
+    """
+
+    def __init__(self, look: Callable[[], Awaitable[T]]) -> None:
+        self._take = look
         self._loop: asyncio.AbstractEventLoop | None = None
         self._current: asyncio.Task[T] | None = None
         self._next: asyncio.Task[T] | None = None
@@ -73,4 +148,4 @@ class Shared(Generic[T]):
         if previous is not None:
             await asyncio.wait([previous])
         self._current, self._next = self._next, None
-        return await in_thread(self._prepare())
+        return await self._take()

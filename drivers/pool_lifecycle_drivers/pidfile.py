@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from io import FileIO
 
 import attrs
 
@@ -25,7 +26,7 @@ def identity_path(path: str) -> str:
 def write(path: str, handle: EngineHandle) -> None:
     """Write both files, each at once or not at all; the pid file comes last. Raises OSError."""
     make_parents(path)
-    _replace(identity_path(path), json.dumps(attrs.asdict(handle)))
+    _replace(identity_path(path), json.dumps(attrs.asdict(handle, recurse=False)))
     _replace(path, f"{handle.pid}")
 
 
@@ -78,14 +79,22 @@ def _read(path: str) -> str:
 def _replace(path: str, text: str) -> None:
     """A reader sees the old content or the new, never a part; nothing follows a link put in our way."""
     unfinished = f"{path}.new"
-    with suppress(FileNotFoundError):
-        os.unlink(unfinished)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with open(os.open(unfinished, flags, MODE), "w", encoding="utf-8") as file:
-            file.write(text)
+        with _new_file(unfinished) as file:
+            file.write(text.encode())
         os.replace(unfinished, path)
     except OSError:
         with suppress(OSError):
             os.unlink(unfinished)
         raise
+
+
+def _new_file(path: str) -> FileIO:
+    """A file that was not there before: what was is removed."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, MODE)
+    except FileExistsError:  # left by a program that was killed, or put in our way
+        os.unlink(path)
+        descriptor = os.open(path, flags, MODE)
+    return FileIO(descriptor, "w")

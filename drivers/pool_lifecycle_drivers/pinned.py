@@ -160,6 +160,21 @@ class Pinned:
             callback()
 
 
+def pin_child(pid: int, before: int) -> Pinned:
+    """Hold on to our new child, whose number nobody else can get before we reap it.
+
+    If the kernel has reaped it already (SIGCHLD is ignored), `before` bounds its start (ticks). Raises
+    OSError when it cannot be looked at.
+    """
+    who = identify(pid)
+    if who is None:
+        return Pinned(Identity(pid, before), None, ours=True)
+    try:
+        return Pinned(who, os.pidfd_open(pid), ours=True)
+    except OSError:  # not available, no descriptors left, or reaped by the kernel in this instant
+        return Pinned(who, None, ours=True)
+
+
 def pin(who: Identity, *, ours: bool = False) -> Pinned | None:
     """Hold on to a process; None when it is no longer there.
 

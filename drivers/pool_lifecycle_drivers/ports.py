@@ -143,14 +143,15 @@ class PortBook:
 
     def __init__(self) -> None:
         self._pending: dict[int, float] = {}
+        self._many = 64
 
     def reserve(self, found: list[tuple[socket.AddressFamily, str]], now: float) -> int:
         """A port that is free on every one of the addresses. Raises OSError when there is none."""
-        self._pending = {port: until for port, until in self._pending.items() if until > now}
+        self._forget_expired(now)
         failure = OSError("every free port found has been handed out already")
         for _ in range(self.TRIES):
             port = try_bind(*found[0], 0)
-            if port in self._pending:
+            if self._pending.get(port, now) > now:
                 continue
             try:
                 for family, address in found[1:]:
@@ -161,6 +162,12 @@ class PortBook:
             self._pending[port] = now + self.EXPIRY
             return port
         raise failure
+
+    def _forget_expired(self, now: float) -> None:
+        """From time to time: there may be thousands."""
+        if len(self._pending) >= self._many:
+            self._pending = {port: until for port, until in self._pending.items() if until > now}
+            self._many = max(64, 2 * len(self._pending))
 
     def hold(self, port: int) -> None:
         """An engine uses it: it is pending until it is released."""

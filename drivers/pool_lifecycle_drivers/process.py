@@ -28,14 +28,14 @@ from pool_lifecycle.causes import LOST, Cause, FailureClass, Stage
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.interfaces import EngineHandle, LaunchRequest, StopReport
 from pool_lifecycle_drivers import pidfile, preflight
-from pool_lifecycle_drivers.census import Census
+from pool_lifecycle_drivers.census import ANYBODY, Census
 from pool_lifecycle_drivers.engine import NAME, Details, LocalEngine
 from pool_lifecycle_drivers.environment import engine_environment
 from pool_lifecycle_drivers.growth import GrowthWatch
-from pool_lifecycle_drivers.offload import in_thread
+from pool_lifecycle_drivers.offload import Batch, in_thread
 from pool_lifecycle_drivers.oom import OomKills, OomWatch
 from pool_lifecycle_drivers.output import Output, open_for_append
-from pool_lifecycle_drivers.pinned import Pinned, pin
+from pool_lifecycle_drivers.pinned import Pinned, pin, pin_child
 from pool_lifecycle_drivers.ports import PortBook, addresses
 from pool_lifecycle_drivers.procfs import TICKS_PER_SECOND, Identity, boot_id, identify, read_token
 from pool_lifecycle_drivers.spawn import launch_cause, spawn
@@ -50,6 +50,7 @@ class LocalLauncher:
         self._growth = GrowthWatch()
         self._census = Census()
         self._oom = OomKills()
+        self._preflights = Batch()
 
     async def reserve_port(self, *, host: str) -> int:
         """A port free on every address of `host`; it is not handed out again for an hour, or while in use."""
@@ -66,7 +67,7 @@ class LocalLauncher:
             found = await addresses(request.host)
         except OSError as error:
             return (_address_cause(request.host, error),)
-        return await in_thread(lambda: preflight.check_all(request, environment, found))
+        return await self._preflights.do(lambda: preflight.check_all(request, environment, found))
 
     async def launch(self, *, request: LaunchRequest) -> LocalEngine:
         """Start the engine. Nothing is waited for, so it cannot be cancelled half-way.
@@ -149,8 +150,8 @@ class LocalLauncher:
 
     async def _find(self, handle: EngineHandle) -> EngineHandle | None:
         """The handle completed by a look for whoever carries its token; the oldest one leads."""
-        table = await self._census.processes(since=0)
-        carriers = [one for one in table if one.token == handle.token and one.who.pid != os.getpid()]
+        table = await self._census.processes(ANYBODY)
+        carriers = [one for one in table.by_token.get(handle.token, ()) if one.who.pid != os.getpid()]
         if not carriers:
             return None
         who = min(carriers, key=lambda one: (one.who.start_ticks, one.who.pid != one.session)).who
@@ -185,10 +186,8 @@ def _unstoppable(message: str, remedy: str) -> Cause:
 
 
 def _pin_child(pid: int, before: int) -> Pinned:
-    """Our new child. If the kernel has reaped it already (SIGCHLD is ignored), `before` bounds its start."""
     try:
-        who = identify(pid) or Identity(pid, before)
-        return pin(who, ours=True) or Pinned(who, None, ours=True)
+        return pin_child(pid, before)
     except OSError:  # no descriptor is left to look at it with
         os.killpg(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

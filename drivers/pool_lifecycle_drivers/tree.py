@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 
 from pool_lifecycle_drivers.census import Census
-from pool_lifecycle_drivers.procfs import Entry, Identity, children, read_entry
+from pool_lifecycle_drivers.procfs import Entry, Identity, Table, children, read_entry
 
 CONTAINMENT = "session"
 
@@ -40,7 +40,7 @@ class Tree:
 
     async def look(self) -> frozenset[Identity]:
         """Every member alive now."""
-        table = await self._census.processes(since=self.leader.start_ticks)
+        table = await self._census.processes(self.leader)
         self._known = members(table, self.leader, self.token, self._known)
         return self._known
 
@@ -62,29 +62,30 @@ class Tree:
 
 
 def members(
-    table: Iterable[Entry], leader: Identity, token: str, known: Iterable[Identity] = ()
+    table: Table, leader: Identity, token: str, known: Iterable[Identity] = ()
 ) -> frozenset[Identity]:
     """The living members of a tree in a process table.
 
     The session counts only while somebody proves that it is still ours: its number may have been given
     away after everybody in it was gone.
     """
-    seen = frozenset(known) | {leader}
-    young = [one for one in table if one.who.start_ticks >= leader.start_ticks and one.who.pid != os.getpid()]
-    proven = {one.who.pid for one in young if one.who in seen or one.token == token}
-    session = [one for one in young if one.session == leader.pid]
+
+    own = os.getpid()
+
+    def young(found: Iterable[Entry | None]) -> list[Entry]:
+        since = leader.start_ticks
+        return [one for one in found if one and one.who.start_ticks >= since and one.who.pid != own]
+
+    seen = {*known, leader}
+    proven = {one.who.pid: one for one in young(table.by_pid.get(who.pid) for who in seen) if one.who in seen}
+    proven.update((one.who.pid, one) for one in young(table.by_token.get(token, ())))
+    session = young(table.by_session.get(leader.pid, ()))
     if any(one.who.pid in proven for one in session):
-        proven.update(one.who.pid for one in session)
-    _add_descendants(proven, young)
-    return frozenset(one.who for one in young if one.who.pid in proven and not one.gone)
-
-
-def _add_descendants(pids: set[int], table: list[Entry]) -> None:
-    by_parent: dict[int, list[int]] = {}
-    for one in table:
-        by_parent.setdefault(one.parent, []).append(one.who.pid)
-    pending = list(pids)
+        proven.update((one.who.pid, one) for one in session)
+    pending = list(proven)
     while pending:
-        fresh = [pid for pid in by_parent.get(pending.pop(), ()) if pid not in pids]
-        pids.update(fresh)
+        children = young(table.by_parent.get(pending.pop(), ()))
+        fresh = {one.who.pid: one for one in children if one.who.pid not in proven}
+        proven.update(fresh)
         pending.extend(fresh)
+    return frozenset(one.who for one in proven.values() if not one.gone)

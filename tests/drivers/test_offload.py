@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pool_lifecycle_drivers.offload import Shared, in_thread
+from pool_lifecycle_drivers.offload import Batch, Shared, in_thread
 from tests.drivers.real_processes import until
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -84,10 +84,10 @@ class Counted:
         self.begun = 0
         self.gate = threading.Event()
 
-    def prepare(self) -> Callable[[], int]:
+    async def look(self) -> int:
         self.begun += 1
         number = self.begun
-        return lambda: (self.gate.wait(), number)[1]
+        return await in_thread(lambda: (self.gate.wait(), number)[1])
 
 
 def test_askers_share_a_look_but_never_get_one_begun_before_they_asked(run_real: Run) -> None:
@@ -95,7 +95,7 @@ def test_askers_share_a_look_but_never_get_one_begun_before_they_asked(run_real:
 
     async def main() -> None:
         looks = Counted()
-        shared = Shared(looks.prepare)
+        shared = Shared(looks.look)
         first = [asyncio.ensure_future(shared.get()) for _ in range(3)]
         await until(lambda: looks.begun)
         later = [asyncio.ensure_future(shared.get()) for _ in range(3)]
@@ -113,14 +113,14 @@ def test_one_who_gives_up_does_not_take_the_look_from_the_others(run_real: Run) 
 
     async def main() -> None:
         looks = Counted()
-        shared = Shared(looks.prepare)
+        shared = Shared(looks.look)
         one, other = (asyncio.ensure_future(shared.get()) for _ in range(2))
         await asyncio.sleep(0)
         one.cancel()
         looks.gate.set()
         assert await other == 1
         results: list[Callable[[], int]] = [lambda: 5, lambda: 1 // 0]
-        failing = Shared(results.pop)
+        failing = Shared(lambda: in_thread(results.pop()))
         with pytest.raises(ZeroDivisionError):
             await failing.get()
         assert await failing.get() == 5
@@ -131,7 +131,7 @@ def test_one_who_gives_up_does_not_take_the_look_from_the_others(run_real: Run) 
 def test_it_can_be_used_by_one_loop_after_another(run_real: Run) -> None:
     """Also when the first was closed in the middle of a look."""
     looks = Counted()
-    shared = Shared(looks.prepare)
+    shared = Shared(looks.look)
 
     async def give_up() -> None:
         with pytest.raises(TimeoutError):
@@ -146,7 +146,7 @@ def test_a_look_that_was_cancelled_before_it_began_is_taken_anew(run_real: Run) 
     """A program that cancels all its tasks at the end still has to see whether its engines are gone."""
 
     async def main() -> None:
-        shared = Shared(lambda: lambda: "seen")
+        shared = Shared(lambda: in_thread(lambda: "seen"))
         asked = asyncio.ensure_future(shared.get())
         await asyncio.sleep(0)
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
@@ -156,3 +156,69 @@ def test_a_look_that_was_cancelled_before_it_began_is_taken_anew(run_real: Run) 
         assert await shared.get() == "seen"
 
     run_real(main())
+
+
+def test_a_batch_is_done_in_one_thread_that_is_not_the_loops(run_real: Run) -> None:
+    """Each gets its own outcome, whatever becomes of the others."""
+
+    async def main() -> None:
+        batch = Batch()
+        threads, failed = [batch.do(threading.get_ident) for _ in range(5)], batch.do(lambda: 1 // 0)
+        *idents, error = await asyncio.gather(*threads, failed, return_exceptions=True)
+        assert len(set(idents)) == 1
+        assert idents[0] != threading.get_ident()
+        assert isinstance(error, ZeroDivisionError)
+        assert await batch.do(lambda: "later") == "later"
+
+    run_real(main())
+
+
+def test_what_hangs_does_not_hold_up_the_rest_of_its_batch(run_real: Run) -> None:
+    """One before it and two after it, of which one hangs as well, all get what is theirs."""
+    release = threading.Event()
+
+    async def main() -> None:
+        batch = Batch()
+        first, last = batch.do(lambda: "first"), batch.do(lambda: "last")
+        tasks = [
+            asyncio.ensure_future(one)
+            for one in (first, batch.do(release.wait), batch.do(release.wait), last)
+        ]
+        assert await tasks[0] == "first"
+        assert await tasks[3] == "last"
+        assert not tasks[1].done()
+        assert not tasks[2].done()
+        release.set()
+        assert await asyncio.gather(*tasks[1:3]) == [True, True]
+
+    run_real(main())
+
+
+def test_a_batch_on_a_host_short_of_threads_is_an_ordinary_error(
+    run_real: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An OSError for everybody in it."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        batch = Batch()
+        errors = await asyncio.gather(*(batch.do(lambda: None) for _ in range(2)), return_exceptions=True)
+        assert [type(error) for error in errors] == [BlockingIOError] * 2
+
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
+    run_real(main())
+
+
+def test_a_batch_can_be_used_by_one_loop_after_another(run_real: Run) -> None:
+    """Also when the first was closed before it began."""
+    batch = Batch()
+
+    async def give_up() -> None:
+        asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)  # type: ignore[union-attr]
+        await batch.do(lambda: None)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(give_up())
+    assert run_real(batch.do(lambda: "seen")) == "seen"

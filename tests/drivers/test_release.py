@@ -15,7 +15,7 @@ import pytest
 from pool_lifecycle_drivers import release
 from pool_lifecycle_drivers.census import Census
 from pool_lifecycle_drivers.ports import Listener
-from pool_lifecycle_drivers.release import until_released
+from pool_lifecycle_drivers.release import is_free, until_released
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 HELD = Listener("127.0.0.1", 80, 7, os.geteuid())
@@ -36,8 +36,9 @@ class Seen(Census):
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def slow_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(release, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(release, "is_free", lambda _found, _port: False)
 
 
 def wait(run_real: Run, census: Seen, *, ours: set[int], host: str = "127.0.0.1") -> None:
@@ -80,3 +81,35 @@ def test_a_host_that_cannot_be_looked_at_holds_the_port(run_real: Run) -> None:
 def test_a_name_that_means_nothing_any_more_stands_for_every_address(run_real: Run) -> None:
     """The name service may fail between launch and stop."""
     wait(run_real, Seen([Listener("10.0.0.1", 80, 7, 0)], []), ours={7}, host="..")
+
+
+def test_a_port_that_can_be_had_is_free_without_a_look_at_the_host(
+    run_real: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel lets nobody have a port that somebody listens on."""
+    monkeypatch.setattr(release, "is_free", lambda _found, _port: True)
+    wait(run_real, Seen(), ours={7})
+
+
+@pytest.mark.parametrize(
+    ("asked", "family", "listening"),
+    [
+        ("127.0.0.1", socket.AF_INET, "127.0.0.1"),
+        ("127.0.0.1", socket.AF_INET, ""),
+        ("0.0.0.0", socket.AF_INET, "127.0.0.1"),
+        ("::", socket.AF_INET, "127.0.0.1"),
+        ("::1", socket.AF_INET6, "::1"),
+    ],
+)
+def test_a_port_that_somebody_listens_on_is_not_free(
+    asked: str, family: socket.AddressFamily, listening: str
+) -> None:
+    """On the address asked for, or on every address; on any address where every one is asked for."""
+    kind = socket.AF_INET6 if ":" in asked else socket.AF_INET
+    with closing(socket.create_server((listening, 0), family=family)) as server:
+        assert not is_free([(kind, asked)], server.getsockname()[1])
+
+
+def test_nothing_is_free_where_no_address_is_known() -> None:
+    """Then the list of all listeners decides."""
+    assert not is_free([], 80)

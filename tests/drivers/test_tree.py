@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pool_lifecycle_drivers.procfs import Entry, Identity
+from pool_lifecycle_drivers.procfs import Entry, Identity, Table
 from pool_lifecycle_drivers.tree import members
 
 LEADER = Identity(100, 50)
@@ -17,7 +17,7 @@ def entry(
 
 
 def pids(*table: Entry, known: tuple[Identity, ...] = ()) -> set[int]:
-    return {who.pid for who in members(table, LEADER, "ours", known)}
+    return {who.pid for who in members(Table(table), LEADER, "ours", known)}
 
 
 ALIVE = entry(100, start=50, session=100, token="ours")
