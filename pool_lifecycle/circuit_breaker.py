@@ -30,8 +30,8 @@ from pool_lifecycle.breaker import BreakerEvent, BreakerState
 from pool_lifecycle.circuits import feed
 from pool_lifecycle.errors import CircuitOpen, ConfigError, Problem
 from pool_lifecycle.logs import LOGGER
-from pool_lifecycle.restart.circuit import Breaker
-from pool_lifecycle.snapshot import Circuit, CircuitChanged
+from pool_lifecycle.restart.circuit import Breaker, Circuit
+from pool_lifecycle.snapshot import CircuitChanged
 from pool_lifecycle.wording import plural, seconds
 
 Operation = TypeVar("Operation", bound=Callable[..., Any])
@@ -235,7 +235,7 @@ class CircuitBreaker:
         """As `_ask`, without waiting for a lock to hear that an open circuit is open."""
         circuit = self._now
         if circuit.until is not None and (now := self._clock()) < circuit.until:
-            raise CircuitOpen(self.name, circuit.until - now, state=circuit.state)
+            raise CircuitOpen(self.name, circuit.until - now, circuit.state)
         return self._ask(E.TAKEN)
 
     def _ask(self, event: BreakerEvent) -> int:
@@ -248,7 +248,7 @@ class CircuitBreaker:
         self._tell()
         if circuit.state is S.CLOSED or circuit.holder == who:
             return epoch
-        raise CircuitOpen(self.name, _retry_in(circuit, now), state=circuit.state)
+        raise CircuitOpen(self.name, _retry_in(circuit, now), circuit.state)
 
     def _settle(self, epoch: int, event: BreakerEvent, error: BaseException | None = None) -> None:
         if event is E.STABLE and self._clear:

@@ -11,6 +11,7 @@
     │   ├── PoolDraining         the pool is draining and takes no new work
     │   └── NoFreeSlot           every slot is taken, and the wait (if any) ran out
     ├── StartFailed              the engine did not become ready; carries the cause
+    ├── StartBarred              a circuit still allows no start; says which one, and until when
     ├── ReloadFailed             the model was not changed; carries the cause
     ├── ReloadRefused            the reload was not begun; nothing changed
     ├── Superseded               a later command ended what this caller waited for
@@ -106,16 +107,16 @@ class TableError(PoolLifecycleError, ValueError):
 
 
 class IllegalEvent(PoolLifecycleError):
-    """The state has no row for the event. Nothing happened."""
+    """The state has no row for the event. Nothing happened. `hint` is what would help in this case."""
 
-    def __init__(self, pool_id: str, state: str, event: str, legal: Sequence[str]) -> None:
+    def __init__(self, pool_id: str, state: str, event: str, legal: Sequence[str], hint: str = "") -> None:
         self.event = event
         self.legal = tuple(legal)
         super().__init__(
             f"event '{event}' is not possible here, nothing changed",
             pool_id=pool_id,
             state=state,
-            remedy="possible here: " + ", ".join(self.legal),
+            remedy=f"{hint}; possible here: {', '.join(self.legal)}".removeprefix("; "),
         )
 
 
@@ -165,11 +166,40 @@ class NoFreeSlot(LeaseRefused):
 
 
 class StartFailed(PoolLifecycleError):
-    """The engine did not become ready. `cause` says why and whether a retry can help."""
+    """The engine did not become ready. `cause` says why and whether a retry can help.
 
-    def __init__(self, cause: Cause, *, pool_id: str, state: str, remedy: str = "") -> None:
+    `circuit` names the one that does not allow the next attempt, if it is for one; `due_in` is the number of
+    seconds until the next attempt, or until that circuit allows a trial (None: nobody can say).
+    """
+
+    def __init__(
+        self,
+        cause: Cause,
+        *,
+        pool_id: str,
+        state: str,
+        remedy: str = "",
+        circuit: str | None = None,
+        due_in: float | None = None,
+    ) -> None:
         self.cause = cause
+        self.circuit = circuit
+        self.due_in = due_in
         super().__init__(str(cause), pool_id=pool_id, state=state, remedy=remedy or cause.remedy)
+
+
+class StartBarred(PoolLifecycleError):
+    """What was asked is done as far as it can be, but `circuit` still allows no start.
+
+    `due_in` is the number of seconds until it allows a trial; None where nobody can say.
+    """
+
+    def __init__(
+        self, what: str, *, circuit: str, due_in: float | None, pool_id: str, state: str, remedy: str
+    ) -> None:
+        self.circuit = circuit
+        self.due_in = due_in
+        super().__init__(what, pool_id=pool_id, state=state, remedy=remedy)
 
 
 class ReloadFailed(PoolLifecycleError):
@@ -202,14 +232,23 @@ class CircuitOpen(PoolLifecycleError):
     `retry_in` says in how many seconds it allows one call as a trial; None while a trial decides.
     """
 
-    def __init__(self, name: str, retry_in: float | None, *, state: str) -> None:
+    pool_id = None
+
+    def __init__(self, name: str, retry_in: float | None, state: str) -> None:
         self.name = name
         self.retry_in = retry_in
-        if retry_in is None:
-            what, remedy = f"circuit {name!r} is half-open, its trial is under way", "try again soon"
+        self.state = state
+
+    def __getattr__(self, name: str) -> str:
+        """`what` and `remedy`, written when somebody reads them: to be refused has to cost little."""
+        if name not in {"what", "remedy"}:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if self.retry_in is None:
+            what, remedy = f"circuit {self.name!r} is half-open, its trial is under way", "try again soon"
         else:
-            what, remedy = f"circuit {name!r} is open for {retry_in:.3g} s", "try again then, or reset it"
-        super().__init__(what, state=state, remedy=remedy)
+            what = f"circuit {self.name!r} is open for {self.retry_in:.3g} s"
+            remedy = "try again then, or reset it"
+        return what if name == "what" else remedy
 
 
 class HandoffError(PoolLifecycleError, ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import pickle
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Any
@@ -226,6 +227,16 @@ def test_open_refuses_and_says_until_when() -> None:
     refused = world.refused()
     assert (refused.name, refused.retry_in, refused.state) == ("catalogue", 20.0, "open")
     assert str(refused) == "circuit 'catalogue' is open for 20 s; try again then, or reset it"
+
+
+def test_a_refusal_can_be_sent_to_another_process() -> None:
+    """Its sentences are written when they are read, so they have to be the same there."""
+    refused = World().open().refused()
+    sent = pickle.loads(pickle.dumps(refused))  # noqa: S301 - our own
+    assert (str(sent), sent.what, sent.remedy) == (str(refused), refused.what, refused.remedy)
+    assert sent.pool_id is None
+    with pytest.raises(AttributeError, match="no attribute 'cause'"):
+        _ = sent.cause
 
 
 def test_after_the_time_out_a_success_closes_it() -> None:
