@@ -232,7 +232,7 @@ def test_open_refuses_and_says_until_when() -> None:
 def test_a_refusal_can_be_sent_to_another_process() -> None:
     """Its sentences are written when they are read, so they have to be the same there."""
     refused = World().open().refused()
-    sent = pickle.loads(pickle.dumps(refused))  # noqa: S301 - our own
+    sent = pickle.loads(pickle.dumps(refused))
     assert (str(sent), sent.what, sent.remedy) == (str(refused), refused.what, refused.remedy)
     assert sent.pool_id is None
     with pytest.raises(AttributeError, match="no attribute 'cause'"):
