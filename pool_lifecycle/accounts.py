@@ -9,6 +9,7 @@ from attrs import define, frozen
 from pool_lifecycle.answers import NO_PERMIT
 from pool_lifecycle.lifecycle import PoolEvent, PoolState
 from pool_lifecycle.records import DrainBegan, DrainEnd, DrainEnded, DrainOutcome, PreloadEnded, Record
+from pool_lifecycle.restart_news import crashed_engine
 from pool_lifecycle.snapshot import Notify, Snapshot
 
 _ENDS: dict[PoolEvent, DrainEnd] = {
@@ -52,7 +53,7 @@ class Accounts:
         """The records that a row taken makes due. `leases` are active now."""
         if after.state is before.state:
             return
-        yield from self._preload(before, after, now)
+        yield from self._preload(notice, before, after, now)
         if before.state is PoolState.DRAINING:
             yield self._drained(_ENDS[notice.event], leases, now)
         if after.state is PoolState.DRAINING:
@@ -75,7 +76,7 @@ class Accounts:
         self.drains_ended += 1
         return DrainEnded(self.pool_id, now, self.last_drain)
 
-    def _preload(self, before: Snapshot, after: Snapshot, now: float) -> Iterator[Record]:
+    def _preload(self, notice: Notify, before: Snapshot, after: Snapshot, now: float) -> Iterator[Record]:
         """A start that was called off has no record."""
         if after.state is PoolState.STAGING:
             self.preload_began = now
@@ -84,4 +85,7 @@ class Accounts:
         if after.state is PoolState.READY:
             yield PreloadEnded(self.pool_id, now, now - self.preload_began, None)
         elif after.state in _PRELOAD_FAILED:
-            yield PreloadEnded(self.pool_id, now, now - self.preload_began, after.cause or NO_PERMIT)
+            crashed = crashed_engine(notice, before) is not None
+            yield PreloadEnded(
+                self.pool_id, now, now - self.preload_began, after.cause or NO_PERMIT, crashed=crashed
+            )

@@ -6,8 +6,19 @@ from pool_lifecycle.accounts import Accounts
 from pool_lifecycle.host import Host
 from pool_lifecycle.leases import LeaseBook
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
-from pool_lifecycle.records import CircuitMoved, LateOutcome, LeasesEnded, Moved
+from pool_lifecycle.records import (
+    CircuitMoved,
+    EngineCrashed,
+    LateOutcome,
+    LeasesEnded,
+    Moved,
+    PreloadEnded,
+    Record,
+    RestartBegan,
+    RestartScheduled,
+)
 from pool_lifecycle.registry import EntryFields
+from pool_lifecycle.restart_news import Step, restart_news
 from pool_lifecycle.snapshot import CircuitChanged, Dropped, Notify, Snapshot
 from pool_lifecycle.spec import PoolSpec
 
@@ -26,23 +37,28 @@ class Announcer:
     def moved(self, notice: Notify, before: Snapshot, after: Snapshot) -> None:
         """A row was taken. Readers know it before observers do."""
         self._publish(before, after)
-        now, leases = self._host.loop.time(), self._book.count
-        observe = self._host.observe
-        observe(Moved(self._spec.pool_id, now, now - before.since, after.generation, leases, notice))
-        for record in self.accounts.follow(notice, leases, before, after, now):
-            observe(record)
+        now, leases = self._host.clock(), self._book.count
+        step = Step(notice, before, after, now, self._host.wall)
+        news = (
+            *restart_news(step, self._spec.engine.version),
+            *self.accounts.follow(notice, leases, before, after, now),
+        )
+        pool_id, lasted, told = self._spec.pool_id, now - before.since, any(map(_tells, news))
+        self._host.observe(Moved(pool_id, now, lasted, after.generation, leases, notice, told))
+        for record in news:
+            self._host.observe(record)
 
     def news(self, news: CircuitChanged | Dropped) -> None:
-        """Something happened that is no row."""
-        now = self._host.loop.time()
-        if isinstance(news, CircuitChanged):
-            self._host.observe(CircuitMoved(self._spec.pool_id, now, news))
-        else:
+        """Something happened that is no row. Of circuits that pools share the host tells."""
+        now = self._host.clock()
+        if not isinstance(news, CircuitChanged):
             self._host.observe(LateOutcome(self._spec.pool_id, now, news))
+        elif not news.shared:
+            self._host.observe(CircuitMoved(self._spec.pool_id, now, news))
 
     def leases_lost(self, holders: tuple[str, ...]) -> None:
         """The engine that these held leases on is gone."""
-        self._host.observe(LeasesEnded(self._spec.pool_id, self._host.loop.time(), "lost", holders))
+        self._host.observe(LeasesEnded(self._spec.pool_id, self._host.clock(), "lost", holders))
 
     def _publish(self, before: Snapshot, after: Snapshot) -> None:
         state = LIFECYCLE.states[after.state]
@@ -56,3 +72,9 @@ class Announcer:
         if state.serving and after.serving != before.serving:
             fields["heartbeat_ms"] = int(self._host.wall() * 1000)
         self._host.registry.update(self._spec.pool_id, **fields)
+
+
+def _tells(record: Record) -> bool:
+    """Whether it says more about a row than the row does."""
+    failed = isinstance(record, PreloadEnded) and record.cause is not None
+    return failed or isinstance(record, EngineCrashed | RestartScheduled | RestartBegan)

@@ -12,22 +12,26 @@ from typing import Any, TypeAlias
 
 from attrs import frozen
 
-from pool_lifecycle.agenda import next_due
+from pool_lifecycle.barring import expectation, worst
+from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import (
     EngineStuck,
     PoolLifecycleError,
     ReloadFailed,
     ReloadRefused,
+    StartBarred,
     StartFailed,
     Superseded,
 )
-from pool_lifecycle.events import Drain, Halt, Reload, Start, Stop, Strategy, Wish
+from pool_lifecycle.events import AllowOne, Drain, Halt, Reload, Reset, Start, Stop, Strategy, Wish
 from pool_lifecycle.guards import reload_permit
 from pool_lifecycle.lifecycle import LIFECYCLE, Mark, PoolEvent, PoolState
 from pool_lifecycle.notes import CHANGING
 from pool_lifecycle.refusals import WATCHED, residue
 from pool_lifecycle.snapshot import Intent, Notify, Snapshot
+from pool_lifecycle.waits import Awaits, awaits
+from pool_lifecycle.wording import seconds
 
 S, M = PoolState, Mark
 
@@ -40,6 +44,7 @@ class Answer:
 
 
 DONE = Answer()
+Clock: TypeAlias = Callable[[], float]
 Judge: TypeAlias = Callable[[Snapshot, Notify], Answer | None]
 """Given the pool after a row and the notice of that row: the answer, or None to go on waiting."""
 
@@ -48,21 +53,53 @@ NO_PERMIT = Cause(FailureClass.PREFLIGHT, Stage.PREFLIGHT, "a circuit is open, s
 """Why a pool is failed in which nothing has failed."""
 
 
-def _start_failed(snapshot: Snapshot, _notice: Notify) -> Answer:
-    cause = snapshot.cause or NO_PERMIT
+def _start_failed(snapshot: Snapshot, now: float) -> Answer:
+    cause, circuit, due = snapshot.cause or NO_PERMIT, None, snapshot.not_before
+    remedies = [cause.remedy]
+    if due is not None:
+        remedies.append(f"the next attempt is in {seconds(max(0.0, due - now))}{_WAITS[awaits(snapshot)]}")
+    elif snapshot.state is S.FAILED and cause.heals and (bar := worst(snapshot)) is not None:
+        circuit, due = bar.circuit, bar.due
+        remedies += [expectation(bar, now), bar.helps]
     return Answer(
-        StartFailed(cause, pool_id=snapshot.pool_id, state=snapshot.state, remedy=_next_try(snapshot, cause))
+        StartFailed(
+            cause,
+            pool_id=snapshot.pool_id,
+            state=snapshot.state,
+            remedy="; ".join(filter(None, remedies)),
+            circuit=circuit,
+            due_in=None if due is None else max(0.0, due - now),
+        )
     )
 
 
-def _next_try(snapshot: Snapshot, cause: Cause) -> str:
-    if snapshot.not_before is not None:
-        wait = snapshot.not_before - snapshot.since
-        return f"{cause.remedy}; the next attempt is in {wait:.1f} s".removeprefix("; ")
-    if snapshot.state is S.FAILED and cause.heals and (due := next_due(snapshot)) is not None:
-        wait = due[0] - snapshot.since
-        return f"the circuit allows a trial {wait:.0f} s after it failed; reset it to start at once"
-    return cause.remedy
+_WAITS: dict[Awaits, str] = {
+    Awaits.NOTHING: "",
+    Awaits.DELAY: "",
+    Awaits.WINDOW: ", as there were many restarts lately",
+    Awaits.TURN: "",
+}
+"""What has to be said of the time until the next attempt."""
+
+
+def _wish_for_circuits(event: PoolEvent, clock: Clock, snapshot: Snapshot, notice: Notify) -> Answer | None:
+    """A reset, or one start allowed: done at once, unless some circuit does not hear of it."""
+    if notice.event is not event:
+        return None
+    bar = worst(snapshot)
+    if bar is None:
+        return DONE
+    now = clock()
+    return Answer(
+        StartBarred(
+            expectation(bar, now),
+            circuit=bar.circuit,
+            due_in=None if bar.due is None else max(0.0, bar.due - now),
+            pool_id=snapshot.pool_id,
+            state=snapshot.state,
+            remedy=bar.helps,
+        )
+    )
 
 
 def _superseded(what: str, *, by: str, snapshot: Snapshot) -> Answer:
@@ -83,9 +120,10 @@ def _stuck(snapshot: Snapshot, _notice: Notify) -> Answer:
 class _Starting:
     """Judges one start. It remembers who overtook it, as the row that ends it is often a later one."""
 
-    __slots__ = ("_overtaken_by",)
+    __slots__ = ("_clock", "_overtaken_by")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._overtaken_by = "a stop"
 
     def __call__(self, snapshot: Snapshot, notice: Notify) -> Answer | None:
@@ -96,7 +134,9 @@ class _Starting:
             return DONE
         if snapshot.state in _START_FAILED and snapshot.intent is not Intent.RUN:
             return _superseded("start", by=self._overtaken_by, snapshot=snapshot)
-        return _judged(_START, snapshot, notice)
+        if snapshot.state in _START_FAILED:
+            return _start_failed(snapshot, self._clock())
+        return _stuck(snapshot, notice) if snapshot.state is S.STUCK else None
 
 
 def _judged(table: dict[PoolState, Any], snapshot: Snapshot, notice: Notify) -> Answer | None:
@@ -105,7 +145,6 @@ def _judged(table: dict[PoolState, Any], snapshot: Snapshot, notice: Notify) -> 
 
 
 _START_FAILED = (S.BACKING_OFF, S.FAILED, S.STOPPED)
-_START: dict[PoolState, Any] = {**dict.fromkeys(_START_FAILED, _start_failed), S.STUCK: _stuck}
 
 
 def _ending(what: str) -> dict[PoolState, Any]:
@@ -142,12 +181,22 @@ def _asked_to_reload(wish: Reload, snapshot: Snapshot, notice: Notify) -> Answer
         case M.REFUSED:
             if wish.strategy is Strategy.SURGE and reload_permit(snapshot):
                 return _refused(snapshot, *_NO_SURGE)
-            return _refused(snapshot, "a circuit is not closed", "reset the circuit first")
+            return _refused(snapshot, *_not_closed(snapshot))
         case M.BUSY if snapshot.plan is not None and snapshot.plan.target != wish.target:
             why = f"{notice.why}, and one to {snapshot.plan.target.model!r} is under way"
             return _refused(snapshot, why, "wait for it, or call it off with resume")
         case _:
             return None
+
+
+def _not_closed(snapshot: Snapshot) -> tuple[str, str]:
+    """Which circuit is in the way of a reload, which may not use up a free permit either; what would help."""
+    for one in snapshot.circuits:
+        if one.state is not BreakerState.CLOSED and one.holder != snapshot.pool_id:
+            state = BreakerState.OPEN if one.state is BreakerState.OPEN else BreakerState.HALF_OPEN
+            helps = "wait until it is closed; other pools share it" if one.shared else "reset it first"
+            return f"circuit {one.name!r} is {state}", helps
+    return "a circuit was not closed", "try again"
 
 
 _NO_SURGE = (
@@ -185,11 +234,13 @@ _LEASES_LEFT = Cause(
 )
 
 
-def judge_of(wish: Wish) -> Judge | None:
-    """Who says when the wish is over; None where it is as soon as its row was taken."""
+def judge_of(wish: Wish, clock: Clock) -> Judge | None:
+    """Who says when the wish is over; None where it is once its row was taken. `clock` is the loop's."""
     match wish:
         case Start():
-            return _Starting()
+            return _Starting(clock)
+        case Reset() | AllowOne():
+            return partial(_wish_for_circuits, wish.kind, clock)
         case Stop() | Halt():
             return partial(_judged, _STOP)
         case Drain():

@@ -116,7 +116,7 @@ class IllegalEvent(PoolLifecycleError):
             f"event '{event}' is not possible here, nothing changed",
             pool_id=pool_id,
             state=state,
-            remedy=f"{hint}; possible here: {', '.join(self.legal)}".removeprefix("; "),
+            remedy=f"possible here: {', '.join(self.legal)}; {hint}".removesuffix("; "),
         )
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 
-from pool_lifecycle.breaker import BreakerState
+from pool_lifecycle.barring import storm_of, stormy
+from pool_lifecycle.causes import Stage
+from pool_lifecycle.conclusions import conclusion, facts
 from pool_lifecycle.leases import LeaseBook
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
+from pool_lifecycle.outlook import circuits, next_attempt, what_helps
 from pool_lifecycle.refusals import WATCHED, new_model, residue
 from pool_lifecycle.snapshot import Intent, Snapshot
 from pool_lifecycle.wording import plural, seconds, sentence
@@ -17,12 +21,30 @@ BLOCKERS_SHOWN = 3
 S = PoolState
 
 
-def explain(snapshot: Snapshot, book: LeaseBook, now: float, observed: str = "", doubts: str = "") -> str:
-    """`observed` is what was last seen of the work under way, `doubts` what speaks against the engine."""
-    return " ".join(_sentences(snapshot, book, now, observed, doubts))
+def explain(
+    snapshot: Snapshot,
+    book: LeaseBook,
+    now: float,
+    observed: str = "",
+    *,
+    doubts: str = "",
+    crash_logs: str = "",
+) -> str:
+    """`observed` is what was last seen of the work under way, `doubts` what speaks against the engine.
+
+    `crash_logs` is where the logs of its crashes are kept.
+    """
+    told = (
+        _state(snapshot, now, observed, doubts),
+        _failure(snapshot, crash_logs),
+        _leases(snapshot, book, now),
+        _next(snapshot, now, observed),
+        _HELPS.get(snapshot.state, _nothing)(snapshot),
+    )
+    return " ".join(filter(None, chain.from_iterable(told)))
 
 
-def _sentences(snapshot: Snapshot, book: LeaseBook, now: float, observed: str, doubts: str) -> Iterator[str]:
+def _state(snapshot: Snapshot, now: float, observed: str, doubts: str) -> Iterator[str]:
     lasted = seconds(now - snapshot.since)
     yield f"Pool {snapshot.pool_id!r} has been {snapshot.state} for {lasted}: {_WHAT[snapshot.state]}."
     if snapshot.plan is not None:
@@ -31,14 +53,26 @@ def _sentences(snapshot: Snapshot, book: LeaseBook, now: float, observed: str, d
         yield f"Last seen: {observed}."
     if doubts:
         yield f"{doubts}."
+
+
+def _failure(snapshot: Snapshot, crash_logs: str) -> Iterator[str]:
+    """What went wrong last, what that was taken for, from which evidence; and how often it has."""
     cause = snapshot.cause or (snapshot.plan.cause if snapshot.plan is not None else None)
     if cause is not None:
         yield f"Last failure: {cause}."
-    yield from _leases(snapshot, book, now)
-    yield from _next(snapshot, now)
-    helps = _HELPS.get(snapshot.state)
-    if helps is not None and (sentence := helps(snapshot, now)):
-        yield sentence
+        going_by = f", going by: {facts(cause)}" if cause.evidence else ""
+        yield f"That was {conclusion(cause)}{going_by}."
+        if crash_logs and cause.stage in _WITH_AN_ENGINE:
+            yield f"Logs of its last crashes are in {crash_logs}."
+    if snapshot.storm is not None and not any(storm_of(one, snapshot) for one in snapshot.circuits):
+        yield f"There was a restart storm ({stormy(snapshot.storm)})."
+    elif snapshot.restart_count:
+        failures = plural(snapshot.crash_count, "failure")
+        yield f"Since its last long run: {plural(snapshot.restart_count, 'restart')}, {failures} in a row."
+
+
+_WITH_AN_ENGINE = (Stage.HEALTH, Stage.WARM_UP, Stage.RUN)
+"""Failures of other stages leave no engine's log."""
 
 
 def _leases(snapshot: Snapshot, book: LeaseBook, now: float) -> Iterator[str]:
@@ -53,18 +87,13 @@ def _leases(snapshot: Snapshot, book: LeaseBook, now: float) -> Iterator[str]:
         yield f"{len(held)} of {plural(book.slots, 'slot')} taken."
 
 
-def _next(snapshot: Snapshot, now: float) -> Iterator[str]:
-    if snapshot.not_before is not None:
-        yield f"The next attempt is in {seconds(max(0.0, snapshot.not_before - now))}."
+def _next(snapshot: Snapshot, now: float, observed: str) -> Iterator[str]:
+    if snapshot.state is S.BACKING_OFF:
+        yield f"Next: {next_attempt(snapshot, now, observed)}."
     elif snapshot.deadline is not None:
         then = _DEADLINES.get(snapshot.state) or _DEADLINES[str(LIFECYCLE.states[snapshot.state].on_deadline)]
         yield f"If that is not over in {seconds(max(0.0, snapshot.deadline - now))}, {then}."
-    for circuit in snapshot.circuits:
-        if circuit.state is BreakerState.OPEN and circuit.until is not None:
-            wait = seconds(max(0.0, circuit.until - now))
-            yield f"Circuit {circuit.name!r} is open; it allows one trial in {wait}."
-        elif circuit.state in (BreakerState.TRIAL, BreakerState.HALF_OPEN):
-            yield f"Circuit {circuit.name!r} is half-open: one trial decides."
+    yield from circuits(snapshot, now)
     if snapshot.intent is not Intent.RUN and snapshot.state not in (S.STOPPED, S.DRAINING, S.STOPPING):
         yield "It is to stop."
 
@@ -97,32 +126,24 @@ _DEADLINES: dict[str, str] = {
     S.DRAINING: "the leases left are cut off",
     S.RELOADING_DRAINING: "the change is called off and the old model goes on",
     "stuck": "it counts as stuck",
-    "due": "the start is tried anyway",
 }
 
 
-def _help_stopped(_snapshot: Snapshot, _now: float) -> str:
-    return "Start it to use it."
+def _nothing(_snapshot: Snapshot) -> Iterator[str]:
+    yield ""
 
 
-def _help_failed(snapshot: Snapshot, _now: float) -> str:
-    if snapshot.cause is not None and not snapshot.cause.heals:
-        then = f"{sentence(snapshot.cause.remedy)} Then start it." if snapshot.cause.remedy else ""
-        return f"Trying again cannot help by itself. {then}".rstrip()
-    return "Reset its circuit to start at once."
+def _help_stopped(_snapshot: Snapshot) -> Iterator[str]:
+    yield "Start it to use it."
 
 
-def _help_stuck(snapshot: Snapshot, _now: float) -> str:
-    return f"{sentence(residue(snapshot))[:-1]} could not be ended: {WATCHED}."
+def _help_stuck(snapshot: Snapshot) -> Iterator[str]:
+    yield f"{sentence(residue(snapshot))[:-1]} could not be ended: {WATCHED}."
 
 
-def _help_failure(snapshot: Snapshot, _now: float) -> str:
-    return sentence(snapshot.cause.remedy) if snapshot.cause else ""
-
-
-_HELPS: dict[PoolState, Callable[[Snapshot, float], str]] = {
+_HELPS: dict[PoolState, Callable[[Snapshot], Iterator[str]]] = {
     S.STOPPED: _help_stopped,
-    S.FAILED: _help_failed,
+    S.FAILED: what_helps,
     S.STUCK: _help_stuck,
-    S.BACKING_OFF: _help_failure,
+    S.BACKING_OFF: what_helps,
 }

@@ -15,10 +15,11 @@ Guard = Callable[[Snapshot, Event], bool]
 
 def permit(snapshot: Snapshot) -> bool:
     """Every circuit is closed, has a free permit, or is this pool's own trial."""
-    return all(_allows(circuit, snapshot.pool_id) for circuit in snapshot.circuits)
+    return all(allows(circuit, snapshot.pool_id) for circuit in snapshot.circuits)
 
 
-def _allows(circuit: Circuit, pool_id: str) -> bool:
+def allows(circuit: Circuit, pool_id: str) -> bool:
+    """Whether this one circuit lets the pool start."""
     return circuit.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN) or circuit.holder == pool_id
 
 

@@ -10,12 +10,12 @@ from random import Random
 from attrs import define, field
 
 from pool_lifecycle.plugins import Drivers
-from pool_lifecycle.records import DriverMisbehaved, Observer, Record, Trouble
+from pool_lifecycle.records import CircuitMoved, DriverMisbehaved, Observer, Record, Trouble
 from pool_lifecycle.registry import Registry
 from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.budget import Budget
 from pool_lifecycle.shared_circuits import SharedCircuits
-from pool_lifecycle.snapshot import Snapshot
+from pool_lifecycle.snapshot import CircuitChanged, Snapshot
 from pool_lifecycle.statedir import StateDir
 from pool_lifecycle.store import Store
 from pool_lifecycle.ticks import Ticks
@@ -51,7 +51,7 @@ class Host:
         self.clock = self.loop.time  # one for all pools, as each look-up makes an object
         self.ticks = Ticks(self.loop)
         self.turns = Turns(self.restarts, self.clock)
-        self.shared = SharedCircuits(self.blame, self.clock)
+        self.shared = SharedCircuits(self.blame, self.clock, self._circuit_moved)
 
     def chance(self) -> float:
         """A number in [-1, 1]."""
@@ -64,6 +64,9 @@ class Host:
                 observer(record)
             except Exception:  # noqa: BLE001 - an observer is a guest
                 _log.exception("observer %r raised at %r", observer, record)
+
+    def _circuit_moved(self, pool_id: str, change: CircuitChanged, pools: tuple[str, ...]) -> None:
+        self.observe(CircuitMoved(pool_id, self.clock(), change, pools))
 
     def keep(self, snapshot: Snapshot) -> None:
         """Store it. A store that fails is reported: it must not keep an engine from being ended."""

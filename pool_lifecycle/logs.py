@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import singledispatch
-from typing import Any
+from typing import Any, TypeAlias
 
+from pool_lifecycle.barring import stormy
+from pool_lifecycle.breaker import BreakerState
+from pool_lifecycle.causes import Cause, Confidence, FailureClass, Stage
+from pool_lifecycle.conclusions import conclusion, reckoned
+from pool_lifecycle.lifecycle import PoolEvent, PoolState
 from pool_lifecycle.records import (
     CircuitMoved,
     CrashLogKept,
     DrainBegan,
     DrainEnded,
     DriverMisbehaved,
+    EngineCrashed,
     EngineEnded,
     EngineUnhealthy,
     LateOutcome,
@@ -25,10 +32,14 @@ from pool_lifecycle.records import (
     Moved,
     PreloadEnded,
     Record,
+    RestartBegan,
+    RestartScheduled,
+    StormBegan,
     Trouble,
 )
-from pool_lifecycle.snapshot import Notify
-from pool_lifecycle.wording import plural, seconds, shown
+from pool_lifecycle.spec import PoolSpec
+from pool_lifecycle.waits import Awaits
+from pool_lifecycle.wording import ordinal, plural, seconds, shown
 
 LOGGER = logging.getLogger("pool_lifecycle")
 """Where every record goes. Silent until the program configures logging, as libraries should be."""
@@ -40,13 +51,22 @@ if not (_transitions := logging.getLogger("transitions")).level:
 Entry = tuple[int, str, dict[str, Any]]
 """Level, sentence, fields."""
 
+About: TypeAlias = Callable[[str], Mapping[str, Any]]
+"""Takes a pool id."""
 
-def log_record(record: Record) -> None:
-    """The observer that logs."""
+
+def log_record(record: Record, about: About = lambda _: {}) -> None:
+    """The observer that logs. `about` has what else is known of a pool, and belongs to every entry of it."""
     level, message, fields = entry(record)
     if LOGGER.isEnabledFor(level):
-        fields = {"event": type(record).__name__, "pool_id": record.pool_id, **fields}
-        LOGGER.log(level, "%s: %s", record.pool_id, message, extra={"pool_lifecycle": fields})
+        known = {"event": type(record).__name__, "pool_id": record.pool_id, **about(record.pool_id)}
+        LOGGER.log(level, "%s: %s", record.pool_id, message, extra={"pool_lifecycle": known | fields})
+
+
+def known_of(spec: PoolSpec) -> dict[str, Any]:
+    """What is told of a pool with every entry: its engine's profile and version, its devices."""
+    engine = spec.engine
+    return {"engine": engine.profile, "engine_version": engine.version, "device_mask": spec.device_mask}
 
 
 class JsonFormatter(logging.Formatter):
@@ -88,22 +108,36 @@ def _(record: Moved) -> Entry:
         fields["mark"] = str(notice.mark)
     if notice.cause is not None:
         fields["last_error"] = str(notice.cause)
-    if notice.source is notice.target:
+    if notice.source is notice.target and not record.told:
         return logging.DEBUG, f"{notice.event} in {notice.source}: {notice.why}", fields
-    bad = notice.target in _BAD
-    because = f" ({notice.cause}{_remedy(notice)})" if notice.cause is not None and bad else ""
-    level = logging.WARNING if bad else logging.INFO
-    sentence = f"{notice.source} -> {notice.target} after {seconds(record.lasted)}: {notice.why}{because}"
-    return level, sentence, fields
+    sentence = f"{notice.source} -> {notice.target} after {seconds(record.lasted)}: {notice.why}"
+    return _level(record), sentence + _because(record), fields
 
 
-def _remedy(notice: Notify) -> str:
-    """What would help, where nothing goes on by itself."""
+def _level(record: Moved) -> int:
+    """What another entry says more of is told there; where a pool rests in vain is always told."""
+    notice = record.notice
+    if notice.target in _AT_A_LOSS:
+        return logging.WARNING
+    if record.told:
+        return logging.DEBUG
+    return logging.WARNING if notice.event in _BAD else logging.INFO
+
+
+_AT_A_LOSS = frozenset({PoolState.FAILED, PoolState.STUCK})
+_BAD = frozenset({PoolEvent.FAILED, PoolEvent.CRASHED, PoolEvent.STUCK})
+
+
+def _because(record: Moved) -> str:
+    """The failure, if this is the news of it; and what would help, where nothing goes on by itself."""
+    notice = record.notice
     cause = notice.cause
-    return f"; {cause.remedy}" if cause is not None and cause.remedy and not cause.heals else ""
-
-
-_BAD = frozenset({"recovering", "backing_off", "failed", "stuck", "reloading.undoing"})
+    if cause is None:
+        return ""
+    news = reckoned(cause) if notice.event in _BAD and not record.told else ""
+    hopeless = notice.target is PoolState.FAILED and not cause.heals
+    told = "; ".join(one for one in (news, cause.remedy if hopeless else "") if one)
+    return f" ({told})" if told else ""
 
 
 @entry.register
@@ -134,8 +168,21 @@ def _(record: PreloadEnded) -> Entry:
     fields: dict[str, Any] = {"duration_ms": round(record.duration * 1000)}
     if record.cause is None:
         return logging.INFO, f"ready {seconds(record.duration)} after the start", fields
-    fields |= {"last_error": str(record.cause), "reason": str(record.cause.kind)}
-    return logging.ERROR, f"start failed after {seconds(record.duration)}: {record.cause}", fields
+    fields |= _failure(record.cause) | {"crashed": record.crashed}
+    why = "" if record.crashed else f": {reckoned(record.cause)}"
+    return logging.ERROR, f"start failed after {seconds(record.duration)}{why}", fields
+
+
+def _failure(cause: Cause) -> dict[str, Any]:
+    """A failure for programs: its class, how sure that is, and why."""
+    return {
+        "last_error": str(cause),
+        "reason": str(cause.kind),
+        "confidence": str(cause.confidence),
+        "evidence": [*cause.evidence],
+        "heals": cause.heals,
+        "remedy": cause.remedy,
+    }
 
 
 @entry.register
@@ -154,10 +201,88 @@ def _(record: EngineEnded) -> Entry:
 
 @entry.register
 def _(record: EngineUnhealthy) -> Entry:
-    times = [datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds") for at in record.failed_at]
+    times = [_clock(at) for at in record.failed_at]
     fields = {"generation": record.generation, "failed_at": times, "reason": str(record.cause.kind)}
-    message = f"engine generation {record.generation} is taken for crashed: {record.cause.message}"
-    return logging.ERROR, message, fields
+    checks = plural(len(times), "health check")
+    return logging.WARNING, f"engine generation {record.generation} failed {checks} in a row", fields
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+@entry.register
+def _(record: EngineCrashed) -> Entry:
+    cause = record.cause
+    fields = {
+        "generation": record.generation,
+        "uptime_seconds": round(record.uptime, 3),
+        "exit_code": cause.exit.code if cause.exit else None,
+        "status": str(cause.exit) if cause.exit else None,
+        "crash_count": record.crash_count,
+        **_failure(cause),
+    }
+    if record.engine_version is not None:
+        fields["engine_version"] = record.engine_version
+    what = "crashed" if cause.stage is Stage.RUN else "did not become ready"
+    sure = "" if cause.confidence is Confidence.CERTAIN else f" ({conclusion(cause)})"
+    count = f"failure {record.crash_count} in a row" if record.counted else "not counted"
+    level = logging.CRITICAL if cause.kind is FailureClass.OUT_OF_MEMORY else logging.ERROR
+    return level, f"engine generation {record.generation} {what}: {cause.message}{sure}; {count}", fields
+
+
+@entry.register
+def _(record: RestartScheduled) -> Entry:
+    fields = {
+        "backoff_ms": round(record.backoff * 1000),
+        "crash_count": record.crash_count,
+        "next_restart_at": _clock(record.next_restart_at),
+        "restart_count": record.restart_count,
+        "reason": str(record.reason),
+        "awaits": str(record.awaits),
+        "time_window": record.time_window,
+    }
+    when = f"in {seconds(record.backoff)}" if record.backoff else "at once"
+    level = logging.WARNING if record.awaits is Awaits.WINDOW else logging.INFO
+    return level, f"restart {record.restart_count + 1} {when}: {_WAITS[record.awaits](record)}", fields
+
+
+_WAITS: dict[Awaits, Callable[[RestartScheduled], str]] = {
+    Awaits.NOTHING: lambda one: one.why or f"{one.reason} is tried again without delay",
+    Awaits.DELAY: lambda one: f"back-off after {plural(one.crash_count, 'failure')} in a row ({one.reason})",
+    Awaits.WINDOW: lambda one: (
+        f"rate limit, there were {plural(one.recent, 'restart')} within the last {seconds(one.time_window)}"
+    ),
+    Awaits.TURN: lambda _: "the host restarts one pool after the other",
+}
+
+
+@entry.register
+def _(record: RestartBegan) -> Entry:
+    fields = {
+        "reason": str(record.reason),
+        "restart_count": record.restart_count,
+        "recent": record.recent,
+        "time_window": record.time_window,
+    }
+    sentence = f"restart {record.restart_count} begins, after a failure of class {record.reason}"
+    if not record.frequent:
+        return logging.INFO, sentence, fields
+    often = f"it is the {ordinal(record.recent)} within {seconds(record.time_window)}"
+    return logging.WARNING, f"{sentence}; {often}", fields
+
+
+@entry.register
+def _(record: StormBegan) -> Entry:
+    storm = record.storm
+    fields = {
+        "restart_count": record.restart_count,
+        "kind": storm.kind,
+        "recent": storm.restarts,
+        "time_window": storm.period,
+        "remedy": storm.remedy,
+    }
+    return logging.CRITICAL, f"a restart storm ({stormy(storm)}); {storm.remedy}", fields
 
 
 @entry.register
@@ -177,13 +302,44 @@ def _(record: LeasesEnded) -> Entry:
 @entry.register
 def _(record: CircuitMoved) -> Entry:
     change = record.change
-    fields = {
+    fields: dict[str, Any] = {
         "circuit": change.circuit,
-        "old_state": str(change.old),
-        "new_state": str(change.new),
+        "old_state": _for_people(change.old),
+        "new_state": _for_people(change.new),
         "failure_count": change.failures,
     }
-    return logging.WARNING, f"circuit {change.circuit!r}: {change.old} -> {change.new}", fields
+    if record.pools:
+        fields["pools"] = [*record.pools]
+    sentence = f"circuit {change.circuit!r} {_CHANGES[change.old, change.new]}"
+    if change.new is not BreakerState.OPEN:
+        return logging.INFO, sentence, fields
+    fields["timeout_seconds"] = change.timeout
+    lasts = f"for {seconds(change.timeout)}" if change.until is not None else "until it is released"
+    count = f" ({plural(change.failures, 'failure')} in a row)" if change.failures else ""
+    return logging.WARNING, f"{sentence}{count}: no start {lasts}", fields
+
+
+def _for_people(state: BreakerState) -> str:
+    """A trial is what a half-open circuit is for."""
+    return str(BreakerState.HALF_OPEN if state is BreakerState.TRIAL else state)
+
+
+_B = BreakerState
+_CHANGES: dict[tuple[BreakerState, BreakerState], str] = {
+    (_B.CLOSED, _B.OPEN): "opens",
+    (_B.HALF_OPEN, _B.OPEN): "opens again",
+    (_B.TRIAL, _B.OPEN): "opens again, as its trial failed",
+    (_B.OPEN, _B.HALF_OPEN): "is half-open: one start may be tried",
+    (_B.TRIAL, _B.HALF_OPEN): "is half-open again: its trial was given up",
+    (_B.HALF_OPEN, _B.TRIAL): "is half-open: its one start is tried",
+    (_B.OPEN, _B.TRIAL): "is half-open: one start is allowed by an operator",
+    (_B.CLOSED, _B.HALF_OPEN): "is half-open: one start may be tried",
+    (_B.CLOSED, _B.TRIAL): "is half-open: its one start is tried",
+    (_B.OPEN, _B.CLOSED): "closes, reset by an operator",
+    (_B.HALF_OPEN, _B.CLOSED): "closes, reset by an operator",
+    (_B.TRIAL, _B.CLOSED): "closes",
+}
+"""Several steps of a shared circuit may come as one."""
 
 
 @entry.register

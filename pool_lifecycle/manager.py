@@ -7,14 +7,16 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
 from random import Random
 from types import TracebackType
+from typing import Any
 
 from pool_lifecycle.changes import Change, Changes
 from pool_lifecycle.errors import ManagerClosed, PoolExists, PoolLifecycleError, PoolNotFound
 from pool_lifecycle.host import Host
 from pool_lifecycle.lifecycle import PoolState
-from pool_lifecycle.logs import log_record
+from pool_lifecycle.logs import known_of, log_record
 from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.records import Observer
@@ -52,7 +54,7 @@ class PoolManager:
         self.changes = Changes()
         self.registry = Registry(lambda: int(wall() * 1000), self.changes)
         self._drivers = drivers or Drivers()
-        self._observers = [log_record, *observers]
+        self._observers: list[Observer] = [partial(log_record, about=self._about), *observers]
         self._store = store or MemoryStore()
         self._random = Random(seed)  # noqa: S311 - jitter is no secret
         self._wall = wall
@@ -145,6 +147,10 @@ class PoolManager:
         manager closes.
         """
         return self.changes.follow(after)
+
+    def _about(self, pool_id: str) -> dict[str, Any]:
+        pool = self._pools.get(pool_id)
+        return {} if pool is None else known_of(pool.spec)
 
     # --- the end ---------------------------------------------------------------------------------------
 

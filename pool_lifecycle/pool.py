@@ -236,7 +236,8 @@ class Pool:
     def explain(self) -> str:
         """Why it is in this state, what blocks it, what comes next and when, and what would help."""
         doubts = self._staff_.health.doubts if self._staff_ else ""
-        return explain(self._snapshot, self.book, self.host.loop.time(), self._observed, doubts)
+        kept, now = self.host.paths.crash_logs(self.pool_id), self.host.clock()
+        return explain(self._snapshot, self.book, now, self._observed, doubts=doubts, crash_logs=kept)
 
     # --- steps -----------------------------------------------------------------------------------------
 
@@ -290,7 +291,7 @@ class Pool:
         if after.epoch != before.epoch:
             self._staff.health.follow(after)
         if after.circuits is not before.circuits:
-            self.host.shared.follow(after.circuits)
+            self.host.shared.follow(after.circuits, self.pool_id)
         if after.crashes is not before.crashes:
             self._blame(after)
         self._arm()
@@ -384,7 +385,7 @@ class Pool:
             await asyncio.sleep(0)
         if self._closed or (self._leaving and not isinstance(wish, Halt)):
             raise self._gone()
-        judge = judge_of(wish)
+        judge = judge_of(wish, self.host.clock)
         if judge is None:
             self.tell(wish)
             return

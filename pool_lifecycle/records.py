@@ -8,8 +8,10 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from pool_lifecycle.causes import Cause
+from pool_lifecycle.causes import Cause, FailureClass
+from pool_lifecycle.restart.storm import Storm
 from pool_lifecycle.snapshot import CircuitChanged, Dropped, Notify
+from pool_lifecycle.waits import Awaits as Awaits  # noqa: PLC0414 - as a part of RestartScheduled it is offered here too
 
 
 class DrainEnd(enum.StrEnum):
@@ -47,7 +49,8 @@ class DrainOutcome:
 class Moved:
     """A row of the pool's table was taken. `lasted` is how long it had been in `notice.source`.
 
-    `generation` is that of the newest engine, `leases` the number of active leases.
+    `generation` is that of the newest engine, `leases` the number of active leases. `told`: another record
+    of this very step says more about it.
     """
 
     pool_id: str
@@ -56,6 +59,7 @@ class Moved:
     generation: int
     leases: int
     notice: Notify
+    told: bool = False
 
 
 @frozen
@@ -79,12 +83,16 @@ class DrainEnded:
 
 @frozen
 class PreloadEnded:
-    """A way from staging to ready ended, after `duration` seconds; `cause` None means it is ready."""
+    """A way from staging to ready ended, after `duration` seconds; `cause` None means it is ready.
+
+    `crashed`: there was an engine, and EngineCrashed says the same of it.
+    """
 
     pool_id: str
     at: float
     duration: float
     cause: Cause | None
+    crashed: bool = False
 
 
 @frozen
@@ -113,6 +121,73 @@ class EngineUnhealthy:
 
 
 @frozen
+class EngineCrashed:
+    """An engine failed: one that served, or one that was to serve the pool's own model and never did.
+
+    `uptime` counts from its launch. `crash_count` is the number of failures in a row, with this one if its
+    class is `counted`.
+    """
+
+    pool_id: str
+    at: float
+    generation: int
+    engine_version: str | None
+    uptime: float
+    cause: Cause
+    crash_count: int
+    counted: bool = True
+
+
+@frozen
+class RestartScheduled:
+    """The pool will start again after `backoff` seconds, at `next_restart_at` (seconds, on the wall clock).
+
+    `reason` is the class of the failure, `crash_count` the number of failures in a row, `restart_count` the
+    number of starts after a failure so far, `recent` of them within the window's `time_window`. `why` says
+    what has cut the delay short; empty where the pool's own policy rules. A later record for the same
+    restart, which awaits its turn on the host, postpones it: its `backoff` counts from then.
+    """
+
+    pool_id: str
+    at: float
+    backoff: float
+    crash_count: int
+    next_restart_at: float
+    reason: FailureClass
+    restart_count: int
+    recent: int
+    time_window: float
+    awaits: Awaits
+    why: str = ""
+
+
+@frozen
+class RestartBegan:
+    """A pool starts again after a failure of class `reason`, for the `restart_count`-th time.
+
+    `recent` of them were within the last `time_window` seconds; `frequent`: that is more than should be.
+    """
+
+    pool_id: str
+    at: float
+    reason: FailureClass | None
+    restart_count: int
+    recent: int
+    time_window: float
+    frequent: bool
+
+
+@frozen
+class StormBegan:
+    """A pool was started again and again: its general circuit opens. `restart_count` counts all restarts."""
+
+    pool_id: str
+    at: float
+    storm: Storm
+    restart_count: int
+
+
+@frozen
 class CrashLogKept:
     """What the engine of `generation` wrote before it crashed lies at `path`, for whoever looks into it."""
 
@@ -134,11 +209,15 @@ class LeasesEnded:
 
 @frozen
 class CircuitMoved:
-    """A circuit of the pool changed its state."""
+    """A circuit changed its state. A circuit that several pools share is told of once.
+
+    `pool_id` is then the pool that brought it about; `pools` has every pool that the circuit concerns.
+    """
 
     pool_id: str
     at: float
     change: CircuitChanged
+    pools: tuple[str, ...] = ()
 
 
 @frozen
@@ -175,6 +254,10 @@ Record: TypeAlias = (
     | PreloadEnded
     | EngineEnded
     | EngineUnhealthy
+    | EngineCrashed
+    | RestartScheduled
+    | RestartBegan
+    | StormBegan
     | CrashLogKept
     | LeasesEnded
     | CircuitMoved

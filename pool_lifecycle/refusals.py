@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pool_lifecycle.breaker import BreakerState
+from pool_lifecycle.barring import worst
 from pool_lifecycle.lease import GateReason
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.snapshot import Intent, Snapshot
@@ -69,14 +69,12 @@ def _failed(snapshot: Snapshot) -> GateReason:
 
 def _barred(snapshot: Snapshot) -> GateReason:
     """It may heal, but a circuit does not let it try."""
-    until = [
-        one.until for one in snapshot.circuits if one.state is BreakerState.OPEN and one.until is not None
-    ]
-    remedy = "reset its circuit to start at once"
-    if until:
-        remedy += ", or wait: a trial is allowed"
-    what = f"a circuit is open ({snapshot.cause})" if snapshot.cause else "a circuit is open"
-    return GateReason(snapshot.state, what=what, remedy=remedy, due=max(until, default=None))
+    bar = worst(snapshot)
+    if bar is None:
+        return GateReason(snapshot.state, what=_failure(snapshot), remedy="start the pool")
+    failure = f" ({snapshot.cause})" if snapshot.cause else ""
+    remedy = f"{bar.helps}, or wait: a trial is allowed" if bar.due is not None else bar.helps
+    return GateReason(snapshot.state, what=f"{bar.why}{failure}", remedy=remedy, due=bar.due)
 
 
 def _recovering(snapshot: Snapshot) -> GateReason:

@@ -16,8 +16,12 @@ from pool_lifecycle.breaker import BreakerEvent
 from pool_lifecycle.events import Shared
 from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.circuit import Circuit
+from pool_lifecycle.snapshot import CircuitChanged
 
 Tell: TypeAlias = Callable[[Shared], None]
+
+Moved: TypeAlias = Callable[[str, CircuitChanged, tuple[str, ...]], None]
+"""Takes the pool that brought it about, the change, and every pool that has the circuit."""
 
 
 @define(eq=False)
@@ -35,13 +39,16 @@ def name_of(device: str) -> str:
 
 
 class SharedCircuits:
-    """Those of one host. `clock` is the loop's."""
+    """Those of one host. `clock` is the loop's; `moved` is told once of every change of state."""
 
-    __slots__ = ("_blame", "_clock", "_devices")
+    __slots__ = ("_blame", "_clock", "_devices", "_moved")
 
-    def __init__(self, blame: Blame, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, blame: Blame, clock: Callable[[], float], moved: Moved = lambda _by, _change, _pools: None
+    ) -> None:
         self._blame = blame
         self._clock = clock
+        self._moved = moved
         self._devices: dict[str, _Device] = {}
 
     def join(self, pool_id: str, devices: Iterable[str], tell: Tell) -> tuple[Circuit, ...]:
@@ -62,11 +69,11 @@ class SharedCircuits:
             name: one for name, one in self._devices.items() if one.pools or not one.circuit.at_rest
         }
 
-    def follow(self, mine: Iterable[Circuit]) -> None:
-        """A pool's step has left its circuits so: the others are told what they do not know."""
+    def follow(self, mine: Iterable[Circuit], by: str = "") -> None:
+        """A step of the pool `by` has left its circuits so: the others are told what they do not know."""
         for circuit in mine:
             if circuit.shared:
-                self._change(circuit)
+                self._change(circuit, by)
 
     def failed(self, pool_id: str) -> None:
         """The pool failed in a way that devices make engines fail: with others, it opens their circuit."""
@@ -75,16 +82,19 @@ class SharedCircuits:
             if pool_id in device.pools:
                 device.failed_at[pool_id] = now
                 if self._blame.lies_with_device(device.failed_at, now):
-                    self._trip(device, now)
+                    self._trip(device, pool_id, now)
 
-    def _trip(self, device: _Device, now: float) -> None:
+    def _trip(self, device: _Device, by: str, now: float) -> None:
         policy = self._blame.breaker
-        self._change(circuits.feed(device.circuit, BreakerEvent.TRIP, policy=policy, who="the host", now=now))
+        tripped = circuits.feed(device.circuit, BreakerEvent.TRIP, policy=policy, who="the host", now=now)
+        self._change(tripped, by)
 
-    def _change(self, circuit: Circuit) -> None:
+    def _change(self, circuit: Circuit, by: str) -> None:
         device = self._devices[circuit.name]
-        if circuit == device.circuit:
+        before, device.circuit = device.circuit, circuit
+        if circuit == before:
             return
-        device.circuit = circuit
+        if circuit.state is not before.state:
+            self._moved(by, CircuitChanged.between(before, circuit), tuple(device.pools))
         for tell in tuple(device.pools.values()):
             tell(Shared(circuit))

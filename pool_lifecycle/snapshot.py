@@ -220,12 +220,24 @@ class Notify:
 
 @frozen
 class CircuitChanged:
-    """A circuit changed its state; part of Emit."""
+    """A circuit changed its state; part of Emit.
+
+    `failures` in a row led to it; `timeout` is how long it stays open, and `until` when (None: not open, or
+    without an end). `shared`: other pools have it too.
+    """
 
     circuit: str
     old: BreakerState
     new: BreakerState
     failures: int
+    timeout: float = 0.0
+    until: float | None = None
+    shared: bool = False
+
+    @classmethod
+    def between(cls, old: Circuit, new: Circuit) -> CircuitChanged:
+        """What became of `old`."""
+        return cls(new.name, old.state, new.state, new.failures, new.timeout, new.until, new.shared)
 
 
 @frozen

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from pool_lifecycle.addressing import url_of
+from pool_lifecycle.causes import Cause
 from pool_lifecycle.lease import Blocker
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
+from pool_lifecycle.outlook import what_next
+from pool_lifecycle.restart.storm import Storm
 
 if TYPE_CHECKING:
     from pool_lifecycle.pool import Pool
@@ -19,6 +22,12 @@ class PoolStatus:
     """`since` is how long it has been in this state, `deadline_in` when that is too long (None: it may last),
     `next_attempt_in` when it starts again (None: not by itself), all in seconds. `observed` is what was last
     seen of the work under way. `pid`, `url` and `generation` are those of the engine that serves, if any.
+
+    `failure` is the last one that no healthy start has overcome: its class, how sure that is, the evidence.
+    `crash_count` is the number of failures in a row, `restart_count` that of starts after a failure, `storm`
+    the last restart storm; a long run clears them all. `trial_in` says in how many seconds each open circuit
+    allows a trial; one that is open without an end is not in it. `next` says in words what comes next.
+    `crash_logs` is the folder with the logs of its last crashes.
     """
 
     pool_id: str
@@ -36,7 +45,14 @@ class PoolStatus:
     leases: tuple[Blocker, ...]
     waiting: int
     circuits: dict[str, str]
+    trial_in: dict[str, float]
+    crash_count: int
+    restart_count: int
+    storm: Storm | None
+    failure: Cause | None
+    crash_logs: str
     last_error: str | None
+    next: str
     next_attempt_in: float | None
     deadline_in: float | None
     observed: str
@@ -66,7 +82,16 @@ class PoolStatus:
             leases=pool.book.blockers(now),
             waiting=pool.book.waiting,
             circuits={one.name: str(one.state) for one in snapshot.circuits},
+            trial_in={
+                one.name: max(0.0, one.until - now) for one in snapshot.circuits if one.until is not None
+            },
+            crash_count=snapshot.crash_count,
+            restart_count=snapshot.restart_count,
+            storm=snapshot.storm,
+            failure=snapshot.cause,
+            crash_logs=pool.host.paths.crash_logs(pool.pool_id),
             last_error=str(snapshot.cause) if snapshot.cause else None,
+            next=what_next(snapshot, now, pool.observed),
             next_attempt_in=None if not_before is None else max(0.0, not_before - now),
             deadline_in=None if snapshot.deadline is None else max(0.0, snapshot.deadline - now),
             observed=pool.observed,

@@ -14,6 +14,7 @@ from typing import Any
 from attrs import evolve
 
 from pool_lifecycle import circuits
+from pool_lifecycle.barring import nothing_to_allow
 from pool_lifecycle.breaker import BreakerEvent, BreakerState
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.coupling import FEEDS, RETURNS_PERMIT, TAKES_PERMIT, WAITS_FOR_PERMIT, Feed, Whose
@@ -88,7 +89,8 @@ def step(snapshot: Snapshot, event: Event, now: float) -> Stepped:
         return draft, _effects_of_facts(snapshot, draft)
     if (snapshot.state, kind) not in LIFECYCLE.rows:
         possible = [one for one in LIFECYCLE.legal(snapshot.state) if one in _ASKED]
-        raise IllegalEvent(snapshot.pool_id, snapshot.state, kind, possible)
+        hint = nothing_to_allow(snapshot) if kind is PoolEvent.ALLOW_ONE else ""
+        raise IllegalEvent(snapshot.pool_id, snapshot.state, kind, possible, hint)
     draft = _fed(note(draft, kind, event, now), snapshot.state, kind, event, now)
     row = _MACHINE.take(snapshot.state, kind, draft, event)
     assert row is not None  # the last row of every (state, event) has no guard
@@ -350,7 +352,7 @@ def _circuit_news(before: Snapshot, after: Snapshot) -> tuple[Emit, ...]:
     if after.circuits is before.circuits:
         return ()
     return tuple(
-        Emit(CircuitChanged(new.name, old.state, new.state, new.failures))
+        Emit(CircuitChanged.between(old, new))
         for old, new in zip(before.circuits, after.circuits, strict=True)
         if old.state is not new.state
     )

@@ -16,9 +16,20 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def ordinal(count: int) -> str:
+    """`1st`, `2nd`, `11th`."""
+    teens = count % 100 in {11, 12, 13}
+    return f"{count}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(count % 10, 'th')}"
+
+
 def shown(name: str) -> str:
     """A name as it can stand in one line of a log or a screen: escaped where it is not printable, and cut."""
-    short = name if len(name) <= SHOWN else name[: SHOWN - 3] + "..."
+    return cut(name, SHOWN)
+
+
+def cut(text: str, most: int) -> str:
+    """Some text in one line: at most so many characters of it, escaped where they are not printable."""
+    short = text if len(text) <= most else text[: most - 3] + "..."
     if short.isprintable():
         return short
     return "".join(

@@ -170,7 +170,7 @@ def _expected_effects(before: Snapshot, after: Snapshot, effects: tuple[Effect, 
         expected.append(Invoke(Activity(new.activity), after.epoch))
     expected += [one for one in effects if isinstance(one, Notify)]
     expected += [
-        Emit(CircuitChanged(was.name, was.state, now.state, now.failures))
+        Emit(CircuitChanged.between(was, now))
         for was, now in zip(before.circuits, after.circuits, strict=True)
         if was.state is not now.state
     ]

@@ -10,7 +10,14 @@ from attrs import evolve
 from pool_lifecycle.answers import DONE, NO_PERMIT, Answer, judge_of
 from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.causes import Cause, FailureClass, Stage
-from pool_lifecycle.errors import PoolLifecycleError, ReloadFailed, ReloadRefused, StartFailed, Superseded
+from pool_lifecycle.errors import (
+    PoolLifecycleError,
+    ReloadFailed,
+    ReloadRefused,
+    StartBarred,
+    StartFailed,
+    Superseded,
+)
 from pool_lifecycle.events import (
     AllowOne,
     Drain,
@@ -37,7 +44,7 @@ NEWS = Notify(E.GONE, S.STOPPING, S.STOPPED, "because")
 
 
 def judged(wish: Wish, notice: Notify = NEWS, **facts: Any) -> Answer | None:
-    judge = judge_of(wish)
+    judge = judge_of(wish, lambda: 10.0)
     assert judge is not None
     return judge(evolve(POOL, **facts), notice)
 
@@ -49,10 +56,9 @@ def told(wish: Wish, notice: Notify = NEWS, **facts: Any) -> PoolLifecycleError:
     return answer.error
 
 
-@pytest.mark.parametrize("wish", [Resume(), Reset(), AllowOne()])
-def test_some_wishes_are_answered_by_their_row(wish: Wish) -> None:
+def test_a_resume_is_answered_by_its_row() -> None:
     """Nobody waits for more."""
-    assert judge_of(wish) is None
+    assert judge_of(Resume(), lambda: 0.0) is None
 
 
 @pytest.mark.parametrize("wish", [Start(), Stop(), Halt(), Drain(), Reload(Target(NEW))])
@@ -84,7 +90,7 @@ def test_a_start_is_answered_as_soon_as_it_serves() -> None:
 )
 def test_a_start_says_what_overtook_it(wish: PoolEvent, state: PoolState, intent: Intent, by: str) -> None:
     """Known from an earlier row than the one that ends it; a start under way before is not confused."""
-    judge, other = judge_of(Start()), judge_of(Start())
+    judge, other = judge_of(Start(), lambda: 0.0), judge_of(Start(), lambda: 0.0)
     assert judge is not None
     assert other is not None
     assert judge(evolve(POOL, state=state, intent=intent), Notify(wish, S.STARTING, state, "why")) is None
@@ -107,14 +113,24 @@ def test_a_failed_start_says_when_it_goes_on() -> None:
     assert told(Start(), cause=evolve(BROKEN, remedy=""), **facts).remedy == "the next attempt is in 2.5 s"
 
 
+OPEN = Circuit("general", BreakerState.OPEN, 5, 1, 300.0, until=310.0)
+SHUT = Circuit("cuda")
+DEVICE = Circuit("device 0", BreakerState.OPEN, 0, 1, 60.0, until=70.0, shared=True)
+QUARANTINE = evolve(DEVICE, until=None)
+OTHERS = evolve(DEVICE, state=BreakerState.TRIAL, until=None, holder="other")
+
+
 def test_a_start_against_an_open_circuit_says_when_it_may_be_tried() -> None:
     """Also when nothing has failed yet that could be told."""
-    circuit = Circuit("general", BreakerState.OPEN, 5, 1, 300.0, until=310.0)
-    facts: dict[str, Any] = {"state": S.FAILED, "intent": Intent.RUN, "since": 10.0, "circuits": (circuit,)}
+    facts: dict[str, Any] = {"state": S.FAILED, "intent": Intent.RUN, "since": 0.0, "circuits": (OPEN, SHUT)}
     error = told(Start(), **facts)
     assert isinstance(error, StartFailed)
     assert error.cause is NO_PERMIT
-    assert "the circuit allows a trial 300 s after it failed; reset it to start at once" in str(error)
+    assert (error.circuit, error.due_in) == ("general", 300.0)
+    assert str(error).endswith(
+        "circuit 'general' is open after 5 failures in a row; it allows one trial in 5 min; "
+        "reset it, or allow one start"
+    )
     hopeless = evolve(BROKEN, heals=False, remedy="mend it")
     assert told(Start(), cause=hopeless, **facts).remedy == "mend it"
 
@@ -140,27 +156,40 @@ def test_busy_concerns_only_who_wanted_something_else() -> None:
 
 @pytest.mark.parametrize(
     ("strategy", "remedy"),
-    [(Strategy.DRAIN_FIRST, "reset the circuit first"), (Strategy.SURGE, "use strategy stage_first")],
+    [(Strategy.DRAIN_FIRST, "reset it first"), (Strategy.SURGE, "use strategy stage_first")],
 )
 def test_a_refused_reload_says_what_would_help(strategy: Strategy, remedy: str) -> None:
     """A surge that does not fit is not helped by resetting a circuit."""
     refused = Notify(E.RELOAD, S.READY, S.READY, "no start would be allowed", Mark.REFUSED)
-    error = told(Reload(Target(NEW), strategy), refused, state=S.READY, intent=Intent.RUN)
+    circuits = (OPEN,) if strategy is Strategy.DRAIN_FIRST else (SHUT,)
+    error = told(Reload(Target(NEW), strategy), refused, state=S.READY, intent=Intent.RUN, circuits=circuits)
     assert isinstance(error, ReloadRefused)
     assert error.remedy.startswith(remedy)
-    assert ("surge" in error.what, "circuit" in error.what) == (
-        strategy is Strategy.SURGE,
-        "circuit" in remedy,
-    )
+    assert ("surge" in error.what) == (strategy is Strategy.SURGE)
+    assert ("circuit 'general' is open" in error.what) == (strategy is Strategy.DRAIN_FIRST)
+
+
+@pytest.mark.parametrize(
+    ("circuit", "words"),
+    [
+        (DEVICE, "circuit 'device 0' is open; wait until it is closed; other pools share it"),
+        (OTHERS, "circuit 'device 0' is half_open; wait until it is closed; other pools share it"),
+        (evolve(OPEN, state=BreakerState.HALF_OPEN, until=None), "'general' is half_open; reset it first"),
+    ],
+)
+def test_a_refused_reload_names_the_circuit(circuit: Circuit, words: str) -> None:
+    """Also one that only is not closed: a reload may not use up its one trial."""
+    refused = Notify(E.RELOAD, S.READY, S.READY, "no start would be allowed", Mark.REFUSED)
+    facts: dict[str, Any] = {"state": S.READY, "intent": Intent.RUN, "circuits": (SHUT, circuit)}
+    assert str(told(Reload(Target(NEW)), refused, **facts)).endswith(words)
 
 
 def test_a_surge_against_an_open_circuit_is_refused_for_the_circuit() -> None:
     """One reason: the one that another strategy would meet as well."""
     refused = Notify(E.RELOAD, S.READY, S.READY, "no start would be allowed", Mark.REFUSED)
-    opened = (Circuit("general", BreakerState.OPEN, until=310.0),)
     wish = Reload(Target(NEW), Strategy.SURGE)
-    error = told(wish, refused, state=S.READY, intent=Intent.RUN, circuits=opened)
-    assert str(error).endswith("reload refused: a circuit is not closed; reset the circuit first")
+    error = told(wish, refused, state=S.READY, intent=Intent.RUN, circuits=(OPEN,))
+    assert str(error).endswith("reload refused: circuit 'general' is open; reset it first")
 
 
 def test_a_reload_that_ended_for_no_known_cause_says_the_row() -> None:
@@ -169,3 +198,56 @@ def test_a_reload_that_ended_for_no_known_cause_says_the_row() -> None:
     error = told(Reload(Target(NEW)), ended, state=S.READY, intent=Intent.RUN)
     assert isinstance(error, ReloadFailed)
     assert "a circuit opened meanwhile" in str(error)
+
+
+RESET = Notify(E.RESET, S.FAILED, S.FAILED, "another one is open", Mark.NO_PERMIT)
+ALLOW = Notify(E.ALLOW_ONE, S.FAILED, S.FAILED, "not overridden", Mark.REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("circuit", "due_in", "words"),
+    [
+        (
+            DEVICE,
+            60.0,
+            "as several pools failed on that device; it allows one trial in 1 min; allow one start",
+        ),
+        (QUARANTINE, None, "circuit 'device 0' is in quarantine; see to that device, and release it"),
+        (OTHERS, None, "pool 'other' has its one trial; wait for the end of that trial"),
+    ],
+)
+@pytest.mark.parametrize(("wish", "notice"), [(Reset(), RESET), (AllowOne(), ALLOW)])
+def test_a_circuit_left_open_is_told(
+    wish: Wish, notice: Notify, circuit: Circuit, due_in: float | None, words: str
+) -> None:
+    """B-SUPER-028, 039: which one, until when, and what would help: whoever asked is not left in the dark."""
+    error = told(wish, notice, state=S.FAILED, circuits=(SHUT, circuit))
+    assert isinstance(error, StartBarred)
+    assert (error.circuit, error.due_in) == ("device 0", due_in)
+    assert str(error).endswith(words)
+
+
+@pytest.mark.parametrize("wish", [Reset(), AllowOne()])
+def test_a_reset_that_leaves_nothing_open_is_done(wish: Wish) -> None:
+    """At its own row, not at somebody else's; a trial of the pool itself keeps it from nothing."""
+    trial = Circuit("device 0", BreakerState.TRIAL, holder="chat", shared=True)
+    own = Notify(wish.kind, S.FAILED, S.BACKING_OFF, "why", Mark.IN_TURN)
+    assert judged(wish, NEWS, state=S.FAILED, circuits=(DEVICE,)) is None
+    assert judged(wish, own, state=S.BACKING_OFF, circuits=(SHUT, trial)) == DONE
+
+
+def test_of_several_open_circuits_the_last_to_allow_a_trial_counts() -> None:
+    """And what helps is what helps against all of them."""
+    error = told(Start(), state=S.FAILED, intent=Intent.RUN, cause=BROKEN, circuits=(OPEN, DEVICE))
+    assert isinstance(error, StartFailed)
+    assert (error.circuit, error.due_in) == ("general", 300.0)
+    assert str(error).endswith("it allows one trial in 5 min; allow one start")
+
+
+def test_a_start_held_back_by_the_window_says_so() -> None:
+    """B-SUPER-033."""
+    facts: dict[str, Any] = {"state": S.BACKING_OFF, "intent": Intent.RUN, "since": 10.0, "not_before": 60.5}
+    error = told(Start(), cause=BROKEN, restarts=tuple(number / 2 for number in range(1, 11)), **facts)
+    assert str(error).endswith("the next attempt is in 50.5 s, as there were many restarts lately")
+    assert isinstance(error, StartFailed)
+    assert (error.circuit, error.due_in) == (None, 50.5)

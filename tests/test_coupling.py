@@ -350,7 +350,8 @@ def test_changes_of_circuits_are_told() -> None:
     """B-SUPER-026: old state, new state and the count, for each circuit that changed."""
     pool = pool_in(S.RECOVERING, circuits=(ALMOST, Circuit("cuda")))
     told = [one for one in effects(pool, Gone(EPOCH)) if isinstance(one, Emit)]
-    assert told == [Emit(CircuitChanged("general", BreakerState.CLOSED, BreakerState.OPEN, 5))]
+    opened = CircuitChanged("general", BreakerState.CLOSED, BreakerState.OPEN, 5, 300.0, NOW + 300)
+    assert told == [Emit(opened)]
 
 
 # --- policies that no exploration pins -------------------------------------------------------------------

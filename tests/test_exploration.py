@@ -14,6 +14,7 @@ from pool_lifecycle.snapshot import Dropped, Emit, Intent, Snapshot
 from pool_lifecycle.step import step
 from tests.explored import Space, explored
 from tests.space import NOW
+from tests.telling import tell_all
 
 S, E = PoolState, PoolEvent
 
@@ -109,6 +110,12 @@ def test_every_trial_ends(space: Space) -> None:
     """V5 PermitReturns: a trial under way ends without anybody's wish, in a verdict or by giving it up."""
     assert any(map(_tries, space.pools))
     assert space.beyond(lambda pool: not _tries(pool), happens) == []
+
+
+def test_no_snapshot_leaves_anybody_speechless(space: Space) -> None:
+    """Whatever people may ask of a pool has an answer in words, wherever it can get."""
+    for pool in space.pools:
+        tell_all(pool, NOW)
 
 
 def test_late_outcomes_change_nothing(space: Space) -> None:

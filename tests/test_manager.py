@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -302,7 +303,7 @@ async def test_observers_may_come_later() -> None:
 @virtually
 async def test_a_jumping_wall_clock_changes_nothing_but_heartbeats() -> None:
     """FAULTS, time: a day back; delays go by the loop's clock."""
-    times = iter([1_000_000.0, 1_000_000.0 - 86400])
+    times = chain([1_000_000.0], repeat(1_000_000.0 - 86400))
     async with a_world(manager={"wall": lambda: next(times)}) as world:
         engine = await world.ready()
         began = world.now

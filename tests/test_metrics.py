@@ -10,16 +10,22 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from pool_lifecycle import metrics
-from pool_lifecycle.causes import Cause, FailureClass, Stage
-from pool_lifecycle.errors import StartFailed
+from pool_lifecycle.breaker import BreakerState
+from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
+from pool_lifecycle.errors import ConfigError, StartFailed
 from pool_lifecycle.manager import PoolManager
 from pool_lifecycle.metrics import DRAIN_BUCKETS_MS, PrometheusObserver
 from pool_lifecycle.plugins import Drivers, Interface
 from pool_lifecycle.pool import Pool
+from pool_lifecycle.records import CircuitMoved, RestartScheduled
+from pool_lifecycle.restart.backoff import Backoff
+from pool_lifecycle.restart.circuit import Breaker
+from pool_lifecycle.snapshot import CircuitChanged
 from pool_lifecycle.spec import EngineSpec, HealthSpec, PoolSpec
 from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import (
@@ -30,6 +36,7 @@ from pool_lifecycle.testing.memory import (
     MemoryProfile,
     MemoryStager,
 )
+from pool_lifecycle.waits import Awaits
 
 BROKEN = Cause(FailureClass.BAD_CONFIG, Stage.LAUNCH, "no such program", heals=False)
 WORKS = EngineScript(ready_after=1.0)
@@ -137,10 +144,110 @@ def test_crashes_are_counted_by_class(tmp_path: Path) -> None:
                 await pool.reached("ready")
             await pool.stop()
             assert seen["engine_crash_total{reason=signal}"] == 1
-            assert seen["engine_crash_total{reason=health}"] == 1
-            assert [one for one in seen.series() if "engine_crash_total" in one and "health" not in one] == [
+            assert seen["engine_crash_total{reason=hang}"] == 1
+            assert [one for one in seen.series() if "engine_crash_total" in one and "hang" not in one] == [
                 "engine_crash_total{'pool_id': 'chat', 'reason': 'signal'}"
             ]
+
+    virtual_time.run(main())
+
+
+CRASHES = EngineScript(ready_after=1.0, exits_after=2.0, exit=ExitStatus(signal=11))
+
+
+def test_restarts_are_counted_with_their_delays(tmp_path: Path) -> None:
+    """B-SUPER-018, 037, B-METRICS-006, 007: decided and begun, by class; how many lately."""
+
+    async def main() -> None:
+        async with managed(tmp_path, [CRASHES, CRASHES, WORKS]) as manager:
+            seen, pool = Scrapes(manager), await added(manager)
+            await pool.start()
+            assert (seen["restart_rate"], seen["backoff_delay_ms_count"]) == (0, 0)
+            await pool.reached("backing_off")
+            assert seen["restart_scheduled_total{crash_reason=signal}"] == 1
+            for _ in range(2):
+                await pool.reached("staging")
+                await pool.reached("ready")
+            assert seen["restart_scheduled_total{crash_reason=signal}"] == 2
+            assert seen["pool_restart_total{reason=signal}"] == 2
+            assert seen["engine_crash_total{reason=signal}"] == 2
+            assert seen["backoff_delay_ms_sum"] == pytest.approx(3000, rel=0.1)
+            assert seen["backoff_delay_ms_bucket{le=500}"] == 0
+            assert seen["backoff_delay_ms_bucket{le=+Inf}"] == 2
+            assert seen["restart_rate"] == 2
+            await asyncio.sleep(60)
+            assert seen["restart_rate"] == 0
+
+    virtual_time.run(main())
+
+
+def test_circuits_are_counted_and_shown(tmp_path: Path) -> None:
+    """B-SUPER-027: 0 closed, 1 open, 2 half-open, a trial included; one series for each circuit."""
+
+    async def main() -> None:
+        async with managed(tmp_path, [CRASHES] * 5 + [WORKS]) as manager:
+            seen, pool = Scrapes(manager), await added(manager)
+            state = "circuit_breaker_state{circuit=general}"
+            await pool.start()
+            assert (seen[state], seen["circuit_breaker_state{circuit=cuda}"]) == (0, 0)
+            await pool.reached("failed")
+            assert (seen[state], seen["circuit_breaker_open_total{circuit=general}"]) == (1, 1)
+            await pool.reached("ready")
+            assert seen[state] == 2
+            await asyncio.sleep(60)
+            assert (seen[state], seen["circuit_breaker_open_total{circuit=general}"]) == (0, 1)
+
+    virtual_time.run(main())
+
+
+def test_storms_are_counted(tmp_path: Path) -> None:
+    """B-SUPER-037: one, however often it failed in it."""
+
+    async def main() -> None:
+        dies = EngineScript(exits_after=0.5, exit=ExitStatus(code=1))
+        quick = Backoff(initial=0.0, maximum=0.0)
+        async with managed(tmp_path, [dies]) as manager:
+            seen = Scrapes(manager)
+            spec = PoolSpec("chat", EngineSpec("engine"), backoff=quick, breaker=Breaker(threshold=100))
+            pool = await manager.add(spec)
+            await pool.start()
+            assert seen["restart_storm_total"] == 0
+            await pool.reached("failed")
+            assert (seen["restart_storm_total"], seen["restart_rate"]) == (1, 10)
+            await pool.reset()
+            await pool.reached("failed")
+            assert seen["restart_storm_total"] == 2
+
+    virtual_time.run(main())
+
+
+def test_a_turn_on_the_host_is_no_second_restart(tmp_path: Path) -> None:
+    """B-SUPER-018: the same restart comes somewhat later."""
+
+    async def main() -> None:
+        async with managed(tmp_path) as manager:
+            seen, pool = Scrapes(manager), await added(manager)
+            first = RestartScheduled("chat", 1.0, 2.0, 1, 3.0, FailureClass.EXIT, 0, 0, 60.0, Awaits.DELAY)
+            for record in (first, evolve(first, awaits=Awaits.TURN)):
+                pool.host.observe(record)
+            assert seen["restart_scheduled_total{crash_reason=exit}"] == 1
+            assert seen["backoff_delay_ms_sum"] == 2000
+
+    virtual_time.run(main())
+
+
+def test_a_shared_circuit_is_counted_for_every_pool_that_has_it(tmp_path: Path) -> None:
+    """B-SUPER-027: as its state is shown for each of them."""
+
+    async def main() -> None:
+        async with managed(tmp_path) as manager:
+            seen, pool = Scrapes(manager), await added(manager)
+            await added(manager, "embed")
+            change = CircuitChanged("device 0", BreakerState.CLOSED, BreakerState.OPEN, 0, shared=True)
+            pool.host.observe(CircuitMoved("embed", 1.0, change, ("chat", "embed")))
+            for name in ("chat", "embed"):
+                series = f"circuit_breaker_open_total{{pool_id={name},circuit=device 0}}"
+                assert seen[series] == 1
 
     virtual_time.run(main())
 
@@ -204,8 +311,11 @@ def test_two_observers_of_one_registry_are_refused(tmp_path: Path) -> None:
     async def main() -> None:
         async with managed(tmp_path) as manager:
             seen = Scrapes(manager)
-            with pytest.raises(ValueError, match="Duplicated"):
+            with pytest.raises(ConfigError, match="one observer for one registry"):
                 PrometheusObserver(manager, seen.registry)
+            pool = await added(manager)
+            await pool.start()
+            assert seen["pool_preload_success_total"] == 1
 
     virtual_time.run(main())
 

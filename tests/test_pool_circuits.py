@@ -82,7 +82,7 @@ async def test_the_fifth_failure_opens_the_circuit() -> None:
         assert world.now - began == DELAYS
         assert len(world.launcher.launched) == 5
         assert moves(world) == [("closed", "open")]
-        with pytest.raises(StartFailed, match="allows a trial 300 s after it failed; reset it") as caught:
+        with pytest.raises(StartFailed, match="allows one trial in 5 min; reset it") as caught:
             await world.pool.start()
         assert str(caught.value.cause) == "launch failed: it does not start"
         await asyncio.sleep(299)

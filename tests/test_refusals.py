@@ -55,8 +55,8 @@ STOPPED = "pool 'chat' (stopped): does not grant leases; start the pool and wait
             S.FAILED,
             {"cause": CRASH, "circuits": (OPEN,)},
             (
-                "a circuit is open (run failed: killed by SIGSEGV); reset its circuit to start at once, "
-                "or wait: a trial is allowed in 5 min"
+                "circuit 'general' is open after 5 failures in a row (run failed: killed by SIGSEGV); "
+                "reset it, or allow one start, or wait: a trial is allowed in 5 min"
             ),
         ),
         (
@@ -66,8 +66,13 @@ STOPPED = "pool 'chat' (stopped): does not grant leases; start the pool and wait
         ),
         (
             S.FAILED,
-            {"cause": None, "circuits": (Circuit("device", BreakerState.OPEN),)},
-            "a circuit is open; reset its circuit to start at once",
+            {"cause": None, "circuits": (Circuit("device 0", BreakerState.OPEN, shared=True),)},
+            "circuit 'device 0' is in quarantine; see to that device, and release it",
+        ),
+        (
+            S.FAILED,
+            {"cause": CRASH, "circuits": (evolve(OPEN, state=BreakerState.CLOSED, until=None),)},
+            "run failed: killed by SIGSEGV; start the pool",
         ),
         (
             S.STUCK,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from pool_lifecycle.causes import Confidence, ExitStatus, FailureClass
 from pool_lifecycle.lifecycle import PoolState
+from pool_lifecycle.restart.circuit import Breaker
+from pool_lifecycle.testing.memory import EngineScript
 from tests.reaching import a_pool_in
-from tests.worlds import OLD, a_world, virtually
+from tests.worlds import BROKEN, OLD, a_world, virtually
 
 
 @virtually
@@ -24,7 +27,9 @@ async def test_a_serving_pool_shows_its_engine_its_leases_and_its_times() -> Non
         assert (status.model, status.slots, status.waiting) == (OLD, 3, 0)
         (blocker,) = status.leases
         assert (blocker.holder, blocker.age, blocker.expires_in) == ("req-1", 2.0, 58.0)
-        assert status.circuits == {"general": "closed"}
+        assert (status.circuits, status.trial_in) == ({"general": "closed", "cuda": "closed"}, {})
+        assert (status.crash_count, status.restart_count, status.storm) == (0, 0, None)
+        assert (status.failure, status.next) == (None, "")
         assert status.intent == "run"
         assert (status.last_error, status.next_attempt_in, status.deadline_in) == (None, None, None)
         assert status.explanation == world.pool.explain()
@@ -60,3 +65,31 @@ async def test_an_engine_on_its_way_out_is_shown_no_more() -> None:
     async with a_pool_in(PoolState.STOPPING) as world:
         status = world.pool.status()
         assert (status.generation, status.pid, status.url) == (None, None, None)
+
+
+@virtually
+async def test_a_crash_is_shown_with_all_that_is_known_of_it() -> None:
+    """B-SUPER-x1, 008, 030: class, confidence, evidence; how often; what comes next; where to look."""
+    async with a_world(EngineScript(exits_after=3.0, exit=ExitStatus(signal=11))) as world:
+        await world.ready()
+        await world.pool.reached("backing_off")
+        status = world.pool.status()
+        assert status.failure is not None
+        assert (status.failure.kind, status.failure.confidence) == (FailureClass.SIGNAL, Confidence.CERTAIN)
+        assert status.failure.evidence[0] == "killed by SIGSEGV"
+        assert (status.crash_count, status.restart_count) == (1, 0)
+        assert status.next == "restart 1 in 1.0 s (back-off after 1 failure in a row)"
+        assert status.crash_logs == world.manager.paths.crash_logs("chat")
+
+
+@virtually
+async def test_an_open_circuit_is_shown_with_its_time() -> None:
+    """B-SUPER-022: and the restart storm that opened it, if it was one."""
+    async with a_world(BROKEN, breaker=Breaker(threshold=2)) as world:
+        world.begin(world.pool.start())
+        await world.pool.reached("failed")
+        await asyncio.sleep(100)
+        status = world.pool.status()
+        assert (status.circuits["general"], status.trial_in) == ("open", {"general": 200.0})
+        expected = "circuit 'general' is open after 2 failures in a row; it allows one trial in 3 min 20 s"
+        assert status.next == expected

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pool_lifecycle.wording import SHOWN, plural, seconds, sentence, shown
+from pool_lifecycle.wording import SHOWN, cut, ordinal, plural, seconds, sentence, shown
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,26 @@ def test_every_name_can_be_shown(name: str) -> None:
     """Printable, encodable, and short: an escape is at most ten characters."""
     assert shown(name).isprintable()
     assert len(shown(name).encode()) <= 10 * SHOWN
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, "1st"),
+        (2, "2nd"),
+        (3, "3rd"),
+        (4, "4th"),
+        (11, "11th"),
+        (21, "21st"),
+        (113, "113th"),
+    ],
+)
+def test_ordinals(count: int, said: str) -> None:
+    """As people write them."""
+    assert ordinal(count) == said
+
+
+def test_a_text_is_cut_to_its_most() -> None:
+    """And what could steer a terminal is escaped."""
+    assert cut("x" * 20, 10) == "x" * 7 + "..."
+    assert cut("a\x1b[2J", 10) == "a\\x1b[2J"

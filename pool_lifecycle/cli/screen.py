@@ -90,9 +90,9 @@ def _parts(status: PoolStatus) -> Iterable[str]:
     elif status.ready:
         yield status.url or ""
     else:
-        yield status.observed
-    if status.next_attempt_in is not None:
-        yield f"next attempt in {seconds(status.next_attempt_in)}"
+        yield "" if status.observed in status.next else status.observed
+    if status.next:
+        yield status.next
     elif status.deadline_in is not None and not status.ready:
         yield f"{seconds(status.deadline_in)} left"
     if status.last_error and not status.ready:

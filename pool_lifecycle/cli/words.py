@@ -119,8 +119,14 @@ def _plain(spec: PoolSpec) -> dict[str, Any]:
     return plain
 
 
-_TOLD_ALREADY = frozenset({"PreloadEnded"})
-"""Kinds of records whose news is in the line before."""
+_TOLD_ELSEWHERE = frozenset({"EngineEnded", "EngineUnhealthy", "CrashLogKept"})
+"""Kinds of records whose news is in another line: who looks for details finds them in JSON and in files."""
+
+
+def _told_elsewhere(fields: dict[str, Any]) -> bool:
+    """Of a start only a failure without an engine is news: of all others there is a line already."""
+    event = fields.get("event")
+    return event in _TOLD_ELSEWHERE or (event == "PreloadEnded" and fields.get("crashed", True))
 
 
 class Story(logging.Handler):
@@ -135,7 +141,7 @@ class Story(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """A line; a warning in yellow, an error in red."""
         fields = getattr(record, "pool_lifecycle", {})
-        if fields.get("event") in _TOLD_ALREADY:
+        if _told_elsewhere(fields):
             return
         pool_id = fields.get("pool_id", "")
         clock = Text(logging.Formatter().formatTime(record, "%H:%M:%S"), "dim")

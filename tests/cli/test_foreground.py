@@ -16,6 +16,7 @@ from pool_lifecycle.cli.foreground import Foreground
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.manager import PoolManager
 from pool_lifecycle.plugins import Drivers, Interface
+from pool_lifecycle.restart.classes import ClassPolicies, ClassPolicy
 from pool_lifecycle.spec import EngineSpec, Limits, PoolSpec
 from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import (
@@ -38,7 +39,11 @@ async def _nothing(_: Foreground) -> None:
 
 
 def run(
-    folder: Path, scripts: Sequence[EngineScript], then: Then = _nothing, pools: int = 1
+    folder: Path,
+    scripts: Sequence[EngineScript],
+    then: Then = _nothing,
+    pools: int = 1,
+    classes: ClassPolicies | None = None,
 ) -> tuple[int, float]:
     """The exit code, and how many seconds it took; meanwhile `then` happens."""
 
@@ -50,8 +55,11 @@ def run(
             Interface.MODEL_STAGER: {"file": MemoryStager()},
             Interface.ENGINE_PROFILE: {"generic": MemoryProfile()},
         }
+        policies = classes or ClassPolicies()
         limits = Limits(drain=20.0, stop_grace=5.0, reclaim=7.0)
-        specs = tuple(PoolSpec(f"p{n}", EngineSpec("engine"), limits=limits) for n in range(pools))
+        specs = tuple(
+            PoolSpec(f"p{n}", EngineSpec("engine"), limits=limits, classes=policies) for n in range(pools)
+        )
         async with PoolManager(folder, drivers=Drivers(given), seed=1) as manager:
             foreground = Foreground(manager)
             began = asyncio.get_running_loop().time()
@@ -106,6 +114,12 @@ def test_an_open_circuit_keeps_it_running(tmp_path: Path) -> None:
     code, took = run(tmp_path, [FLAKY] * 5 + [SERVES], later)
     assert code == Exit.OK
     assert took > 300
+
+
+def test_a_class_that_is_not_tried_again_ends_it(tmp_path: Path) -> None:
+    """What the pool says of a class counts, whatever is known of the single failure."""
+    never = ClassPolicies(exit=ClassPolicy(retry=False))
+    assert run(tmp_path, [FLAKY], classes=never) == (Exit.NOTHING_CAN_RUN, 0)
 
 
 def test_engines_that_finish_end_it(tmp_path: Path) -> None:

@@ -34,7 +34,14 @@ def status(state: PoolState, **changes: Any) -> PoolStatus:
         leases=(),
         waiting=0,
         circuits={},
+        trial_in={},
+        crash_count=0,
+        restart_count=0,
+        storm=None,
+        failure=None,
+        crash_logs="",
         last_error=None,
+        next="",
         next_attempt_in=None,
         deadline_in=None,
         observed="",
@@ -57,8 +64,18 @@ def drawn(pools: list[PoolStatus], width: int, **options: bool) -> str:
         (status(PoolState.READY), "http://127.0.0.1:9"),
         (status(PoolState.STARTING, observed="503", deadline_in=12.0), "503; 12.0 s left"),
         (
-            status(PoolState.BACKING_OFF, next_attempt_in=3.0, last_error="run failed: x", deadline_in=60.0),
-            "next attempt in 3.0 s; run failed: x",
+            status(
+                PoolState.BACKING_OFF, next="restart 3 in 3.0 s (x)", last_error="it died", deadline_in=60.0
+            ),
+            "restart 3 in 3.0 s (x); it died",
+        ),
+        (
+            status(PoolState.BACKING_OFF, next="restart 3 in 3.0 s (its turn)", observed="its turn"),
+            "restart 3 in 3.0 s (its turn)",
+        ),
+        (
+            status(PoolState.BACKING_OFF, next="restart 3 once that is over", observed="no memory"),
+            "no memory; restart 3 once that is over",
         ),
         (status(PoolState.FAILED, last_error="no such program"), "no such program"),
         (status(PoolState.READY, last_error="long ago"), "http://127.0.0.1:9"),

@@ -57,10 +57,19 @@ def test_a_story_line_in_a_file_stays_one_line() -> None:
 
 
 def test_the_story_leaves_out_what_was_just_told() -> None:
-    """The row that made a pool ready is the news; that the preload ended is for machines."""
+    """The row that made a pool ready is the news, or the crash; what else is told of it is for machines."""
     to = terminal()
-    Story(to, 4, print).handle(record("chat: ready", pool_id="chat", event="PreloadEnded"))
+    story = Story(to, 4, print)
+    story.handle(record("chat: ready", pool_id="chat", event="PreloadEnded"))
+    for event in ("EngineEnded", "EngineUnhealthy", "CrashLogKept"):
+        story.handle(record("chat: ended", pool_id="chat", event=event))
+    ended = record("chat: start failed", pool_id="chat", event="PreloadEnded")
+    ended.__dict__["pool_lifecycle"]["crashed"] = True
+    story.handle(ended)
     assert shown(to) == ""
+    ended.__dict__["pool_lifecycle"]["crashed"] = False
+    story.handle(ended)
+    assert "start failed" in shown(to)
 
 
 class Broken(io.StringIO):
