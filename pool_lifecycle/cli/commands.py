@@ -18,10 +18,25 @@ from pool_lifecycle.cli.words import config_as_json, console, printable, problem
 from pool_lifecycle.config import Config, load
 from pool_lifecycle.diagrams import DIAGRAMS
 from pool_lifecycle.errors import ConfigError, StateDirError
+from pool_lifecycle.simulation import WEEK, as_json, as_text, load_trace, picture, replay
 
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items())
 
 _FILE = click.argument("file", type=click.Path(path_type=Path))
+
+_OUTPUT = click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file to write the drawing to.",
+)
+
+_SIMULATE_EXAMPLES = """\b
+Examples:
+  pool-lifecycle simulate pools.toml crashes.jsonl -o crashes.svg
+  pool-lifecycle simulate tomorrow.toml yesterdays-log.jsonl --format json
+
+"""
 
 _RUN_EXAMPLES = """\b
 Examples:
@@ -45,6 +60,7 @@ def cli() -> None:
     Examples:
       pool-lifecycle check pools.toml
       pool-lifecycle run pools.toml
+      pool-lifecycle simulate pools.toml crashes.jsonl -o crashes.svg
       pool-lifecycle diagram breaker --format svg -o breaker.svg
     """
 
@@ -117,6 +133,47 @@ def _state_dir(config: Config, given: Path | None) -> Path:
     return config.file.with_suffix(".state") if declared is None else Path(declared)
 
 
+@cli.command(epilog=_SIMULATE_EXAMPLES + _EPILOG, short_help="Replay crashes against a configuration.")
+@_FILE
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.option(
+    "--until",
+    type=click.FloatRange(0, WEEK, min_open=True),
+    default=WEEK,
+    show_default="a week",
+    help="Seconds after which it ends although something could still happen.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Fixes the jitter of delays.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(("text", "svg", "json")),
+    default="text",
+    show_default=True,
+    help="What is printed: every attempt and a summary, the picture, or everything as one JSON document.",
+)
+@_OUTPUT
+def simulate(*, file: Path, trace: Path, until: float, seed: int, style: str, output: Path | None) -> None:
+    """Show what the policies of FILE make of the crashes in TRACE: when each pool would be started again.
+
+    TRACE is JSON lines, {"pool_id": "chat", "uptime_seconds": 3.5, "reason": "cuda"} for one run of an engine
+    that ends so; or the output of `pool-lifecycle run --format json` of an earlier time. Nothing is launched,
+    and time is virtual: a day takes a second. --output draws the timeline as an SVG besides what is printed.
+    docs/simulating.md explains all of it.
+    """
+    try:
+        config = load(file)
+        timeline = replay(config, load_trace(trace, [spec.pool_id for spec in config.pools]), seed, until)
+    except ConfigError as error:
+        told(error.problems, console(sys.stderr))
+        sys.exit(Exit.BAD_CONFIG)
+    drawing = picture(timeline, f"{trace.name} against {file.name}")
+    if output is not None:
+        _write(output, drawing)
+    said = {"text": as_text, "json": as_json}[style](timeline) if style != "svg" else drawing
+    sys.stdout.buffer.write(said.encode())
+
+
 @cli.command(short_help="Draw what a pool or a circuit can do.")
 @click.argument("name", type=click.Choice(tuple(DIAGRAMS)), default="lifecycle")
 @click.option(
@@ -125,9 +182,7 @@ def _state_dir(config: Config, given: Path | None) -> Path:
     type=click.Choice(("mermaid", "svg")),
     help="Without it: svg for an OUTPUT that ends in .svg, else mermaid.",
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file to write it to."
-)
+@_OUTPUT
 def diagram(name: str, style: str | None, output: Path | None) -> None:
     """Draw the states and the ways between them, from the tables by which the pools live.
 
@@ -135,11 +190,15 @@ def diagram(name: str, style: str | None, output: Path | None) -> None:
     """
     drawing = DIAGRAMS[name]
     style = style or ("svg" if output is not None and output.suffix == ".svg" else "mermaid")
-    content = (drawing.svg() if style == "svg" else drawing.mermaid()).encode()
+    content = drawing.svg() if style == "svg" else drawing.mermaid()
     if output is None:
-        sys.stdout.buffer.write(content)
-        return
+        sys.stdout.buffer.write(content.encode())
+    else:
+        _write(output, content)
+
+
+def _write(output: Path, content: str) -> None:
     try:
-        output.write_bytes(content)
+        output.write_text(content, encoding="utf-8", newline="")
     except OSError as error:
         raise click.BadParameter(f"{output}: {error.strerror}", param_hint="--output") from error

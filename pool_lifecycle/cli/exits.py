@@ -21,7 +21,7 @@ BY_SIGNAL = 128
 
 MEANINGS: dict[int, str] = {
     Exit.OK: "fine: the file is right, or every pool was stopped as asked",
-    Exit.BAD_CONFIG: "the configuration is wrong; every problem was told",
+    Exit.BAD_CONFIG: "the configuration, or the trace, is wrong; every problem was told",
     Exit.USAGE: "the command line itself is wrong, or something it needs is not installed",
     Exit.NOTHING_CAN_RUN: "run: every pool has ended, one or more for a failure that cannot heal by itself",
     Exit.STATE_DIR: "run: the state directory cannot be used, or another manager uses it",
