@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import filterfalse
+
 from pool_lifecycle.accounts import Accounts
 from pool_lifecycle.host import Host
 from pool_lifecycle.leases import LeaseBook
@@ -35,7 +37,7 @@ class Announcer:
         self.accounts = Accounts(spec.pool_id)
 
     def moved(self, notice: Notify, before: Snapshot, after: Snapshot) -> None:
-        """A row was taken. Readers know it before observers do."""
+        """A row was taken. Readers know it before observers do, who are told of a failure first."""
         self._publish(before, after)
         now, leases = self._host.clock(), self._book.count
         step = Step(notice, before, after, now, self._host.wall)
@@ -43,9 +45,9 @@ class Announcer:
             *restart_news(step, self._spec.engine.version),
             *self.accounts.follow(notice, leases, before, after, now),
         )
-        pool_id, lasted, told = self._spec.pool_id, now - before.since, any(map(_tells, news))
-        self._host.observe(Moved(pool_id, now, lasted, after.generation, leases, notice, told))
-        for record in news:
+        lasted, told = now - before.since, any(map(_tells, news))
+        moved = Moved(self._spec.pool_id, now, lasted, after.generation, leases, notice, told)
+        for record in (*filter(_fails, news), moved, *filterfalse(_fails, news)):
             self._host.observe(record)
 
     def news(self, news: CircuitChanged | Dropped) -> None:
@@ -74,7 +76,13 @@ class Announcer:
         self._host.registry.update(self._spec.pool_id, **fields)
 
 
+def _fails(record: Record) -> bool:
+    """Whether it tells of a failure."""
+    return isinstance(record, EngineCrashed) or (
+        isinstance(record, PreloadEnded) and record.cause is not None
+    )
+
+
 def _tells(record: Record) -> bool:
     """Whether it says more about a row than the row does."""
-    failed = isinstance(record, PreloadEnded) and record.cause is not None
-    return failed or isinstance(record, EngineCrashed | RestartScheduled | RestartBegan)
+    return _fails(record) or isinstance(record, RestartScheduled | RestartBegan)

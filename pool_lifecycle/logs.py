@@ -312,7 +312,8 @@ def _(record: CircuitMoved) -> Entry:
         fields["pools"] = [*record.pools]
     sentence = f"circuit {change.circuit!r} {_CHANGES[change.old, change.new]}"
     if change.new is not BreakerState.OPEN:
-        return logging.INFO, sentence, fields
+        begins = (change.old, change.new) == (BreakerState.HALF_OPEN, BreakerState.TRIAL)
+        return logging.DEBUG if begins else logging.INFO, sentence, fields  # the restart is told already
     fields["timeout_seconds"] = change.timeout
     lasts = f"for {seconds(change.timeout)}" if change.until is not None else "until it is released"
     count = f" ({plural(change.failures, 'failure')} in a row)" if change.failures else ""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pool_lifecycle.barring import bars, expectation, storm_of, worst
 from pool_lifecycle.breaker import BreakerState
-from pool_lifecycle.lifecycle import PoolState
+from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
 from pool_lifecycle.restart.circuit import Circuit
 from pool_lifecycle.snapshot import Snapshot
 from pool_lifecycle.waits import Awaits, awaits
@@ -14,15 +14,35 @@ from pool_lifecycle.wording import plural, seconds, sentence
 
 
 def what_next(snapshot: Snapshot, now: float, observed: str = "") -> str:
-    """The same in a few words for any pool: the next attempt, or why there is none; else empty."""
+    """In a few words: the next attempt, or why there is none, or what an engine on trial has yet to do."""
     if snapshot.state is PoolState.BACKING_OFF:
         return next_attempt(snapshot, now, observed)
-    if snapshot.state is not PoolState.FAILED:
+    if snapshot.state is PoolState.FAILED:
+        return _no_attempt(snapshot, now)
+    trial = next((one for one in snapshot.circuits if one.holder == snapshot.pool_id), None)
+    server = snapshot.server
+    if (
+        trial is None
+        or server is None
+        or server.healthy_at is None
+        or not LIFECYCLE.states[snapshot.state].live
+    ):
         return ""
+    return f"on trial, circuit {trial.name!r} closes in {seconds(_to_run(server.healthy_at, snapshot, now))}"
+
+
+def _no_attempt(snapshot: Snapshot, now: float) -> str:
     if snapshot.cause is not None and not snapshot.cause.heals:
         return "trying again cannot help by itself"
     bar = worst(snapshot)
-    return "" if bar is None else expectation(bar, now)
+    if bar is None or bar.due is None:
+        return "" if bar is None else bar.why
+    return f"circuit {bar.circuit!r} is open, one trial in {seconds(max(0.0, bar.due - now))}"
+
+
+def _to_run(healthy_at: float, snapshot: Snapshot, now: float) -> float:
+    """How long a trial has to last yet."""
+    return max(0.0, healthy_at + snapshot.rules.breaker.stable - now)
 
 
 def next_attempt(snapshot: Snapshot, now: float, observed: str = "") -> str:
@@ -63,8 +83,8 @@ def _trial(circuit: Circuit, snapshot: Snapshot, now: float) -> str:
     if server is None or server.healthy_at is None:
         stable = seconds(snapshot.rules.breaker.stable)
         return f"{name} is half-open: this start is its one trial, and closes it once it has run {stable}."
-    left = max(0.0, server.healthy_at + snapshot.rules.breaker.stable - now)
-    return f"{name} is half-open: this run is its one trial, and closes it in {seconds(left)}."
+    left = seconds(_to_run(server.healthy_at, snapshot, now))
+    return f"{name} is half-open: this run is its one trial, and closes it in {left}."
 
 
 def what_helps(snapshot: Snapshot) -> Iterator[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
+from pool_lifecycle.errors import StartFailed
 from pool_lifecycle.lifecycle import PoolState
-from pool_lifecycle.records import Moved
-from tests.worlds import a_world, virtually
+from pool_lifecycle.records import EngineCrashed, Moved, PreloadEnded, RestartScheduled
+from tests.worlds import HOPELESS, a_world, virtually
 
 
 @virtually
@@ -59,3 +61,23 @@ async def test_a_move_says_how_long_the_state_lasted() -> None:
         await world.pool.stop()
         (leaving,) = [one for one in world.of(Moved) if one.notice.source is PoolState.READY]
         assert (leaving.lasted, leaving.leases, leaving.generation) == (7.0, 1, 1)
+
+
+@virtually
+async def test_a_failure_is_told_before_what_follows_from_it() -> None:
+    """So that whoever reads line by line knows why before he is told what now."""
+    async with a_world(HOPELESS) as world:
+        with contextlib.suppress(StartFailed):
+            await world.pool.start()
+        kinds = [type(one) for one in world.records]
+        failed = next(at for at, one in enumerate(world.records) if isinstance(one, PreloadEnded))
+        assert kinds[failed + 1] is Moved
+    async with a_world() as world:
+        engine = await world.ready()
+        engine.crash()
+        await world.pool.reached("staging")
+        kinds = [type(one) for one in world.records]
+        crashed = kinds.index(EngineCrashed)
+        assert kinds[crashed : crashed + 4] == [EngineCrashed, Moved, Moved, RestartScheduled]
+        moved = [one for one in world.of(Moved) if one.told]
+        assert [one.notice.target for one in moved] == ["recovering", "backing_off", "staging"]

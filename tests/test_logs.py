@@ -128,7 +128,7 @@ ENTRIES: list[tuple[Record, int, str]] = [
         logging.WARNING,
         "circuit 'device 0' opens: no start for 1 min",
     ),
-    (TRIED, logging.INFO, "circuit 'general' is half-open: its one start is tried"),
+    (TRIED, logging.DEBUG, "circuit 'general' is half-open: its one start is tried"),
     (CRASHED, logging.ERROR, "engine generation 4 crashed: it died; failure 2 in a row"),
     (
         evolve(CRASHED, cause=LIKELY, counted=False),

@@ -80,6 +80,7 @@ def drawn(pools: list[PoolStatus], width: int, **options: bool) -> str:
         (status(PoolState.FAILED, last_error="no such program"), "no such program"),
         (status(PoolState.READY, last_error="long ago"), "http://127.0.0.1:9"),
         (status(PoolState.RETIRING, deadline_in=9.0), "http://127.0.0.1:9"),
+        (status(PoolState.READY, next="on trial"), "http://127.0.0.1:9; on trial"),
         (status(PoolState.STOPPED), ""),
     ],
 )
