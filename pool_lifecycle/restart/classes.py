@@ -98,7 +98,7 @@ _AS_USUAL = ClassPolicy()
 _VALID = checked(a(ClassPolicy))
 
 
-@frozen
+@frozen(cache_hash=True)
 class ClassPolicies:
     """What a pool says about each class. The classes that nothing can be said about are not the engine's."""
 
