@@ -116,6 +116,7 @@ class Launching:
         launched = await self.launcher.launch(request=request)
         engine = expected(Engine, launched, "launch")  # type: ignore[type-abstract]
         self.engines[instance.token] = engine
+        launch.log.look(launch.at)  # so that its file is held, wherever a rotation may take it
         self._watches[instance.token] = self.keep(self._watch(instance, launch, engine))
         self.tell(Launched(instance.token, engine.handle))
         return engine

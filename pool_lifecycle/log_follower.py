@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable
 
 from pool_lifecycle.interfaces import Echo, Pattern
-from pool_lifecycle.own_words import Finding, OwnWords, recognise
+from pool_lifecycle.own_words import Finding, OwnWords, present, recognise
 
 LOOK = 256 * 1024
 """How much one look reads, in bytes: a bound on work, whatever an engine writes."""
@@ -135,10 +135,11 @@ class LogFollower:
         return end
 
     def _read_lines(self, raw: bytes, now: float) -> None:
-        lines = raw.decode("utf-8", "replace").split("\n")
+        text = raw.decode("utf-8", "replace")
+        lines, known = text.split("\n"), present(text, self._patterns)
         found: dict[int, str] = {}  # the last line of each pattern, in the order in which they came
-        for line in lines:
-            rank = recognise(line, self._words.own(line), self._patterns)
+        for line in lines if known or not self._words.is_plain(text) else ():
+            rank = recognise(line, self._words.own(line), known)
             if rank is not None:
                 found.pop(rank, None)
                 found[rank] = line

@@ -17,6 +17,7 @@ Everything here takes time linear in the length of a line, with literal searches
 from __future__ import annotations
 
 import re
+from typing import TypeAlias
 
 from attrs import frozen
 
@@ -69,6 +70,12 @@ class OwnWords:
         if echo is not None:
             self._repeat(line, echo, marked, quoted)
         return min(quoted, marked)
+
+    def is_plain(self, text: str) -> bool:
+        """Whether in these lines there is nothing that could change what is known: a shortcut, no more."""
+        if self.doubtful:
+            return True
+        return not ('"' in text or "'" in text or any(echo.text in text for echo in self._echoes))
 
     def skip(self) -> None:
         """Some lines were not looked at; what came in them is unknown."""
@@ -136,10 +143,19 @@ def _unclosed(line: str, begin: int, inside: str = "") -> str:
     return inside
 
 
-def recognise(line: str, own: int, patterns: tuple[Pattern, ...]) -> int | None:
-    """Which pattern is the first, in their order, to begin within the first `own` characters of the line."""
+Ranked: TypeAlias = tuple[tuple[int, Pattern], ...]
+"""Patterns with their places in their profile's order, in that order."""
+
+
+def present(text: str, patterns: tuple[Pattern, ...]) -> Ranked:
+    """The patterns that are found anywhere in the text; mostly none, and then no line need be looked at."""
+    return tuple((rank, pattern) for rank, pattern in enumerate(patterns) if pattern.text in text)
+
+
+def recognise(line: str, own: int, ranked: Ranked) -> int | None:
+    """The rank of the first pattern to begin within the first `own` characters of the line."""
     if own:
-        for rank, pattern in enumerate(patterns):
+        for rank, pattern in ranked:
             if line.find(pattern.text, 0, own - 1 + len(pattern.text)) >= 0:
                 return rank
     return None

@@ -66,9 +66,9 @@ def test_of_each_pattern_the_latest_line_is_remembered(log: Path) -> None:
     append(log, "no memory\n" + "CUDA error: 1\n" * 1000 + "CUDA error: 2\n")
     follower.look(1.0)
     assert found(follower) == ["no memory", "CUDA error: 2"]
-    append(log, "no memory again\n")
+    append(log, "no memory again\nCUDA error: 3\nno memory once more\n")
     newest = follower.look(2.0)
-    assert found(follower) == ["CUDA error: 2", "no memory again"]
+    assert found(follower) == ["CUDA error: 3", "no memory once more"]
     assert newest is follower.findings[-1]
 
 
@@ -100,8 +100,8 @@ def test_a_log_rotated_by_renaming_or_deleting_is_followed(log: Path, gone: obje
 
 def test_a_log_rotated_by_copying_and_emptying_is_read_from_its_begin(log: Path) -> None:
     """FAULTS: copytruncate."""
-    log.write_text("x" * 1000 + "\n")
-    follower = follow(log)
+    log.write_text("x" * LONG + "\n" + "x" * (LONG + 1))
+    follower = follow(log, LONG + 1)
     follower.look(1.0)
     log.write_text("")
     append(log, "CUDA error: 7\n")
@@ -178,6 +178,16 @@ def test_of_a_flood_begin_and_end_are_read(log: Path, monkeypatch: pytest.Monkey
     assert follower.end == size(str(log))
 
 
+def test_half_a_line_after_a_gap_is_no_line(log: Path) -> None:
+    """What stood before it, such as a quote, was passed over."""
+    end = "CUDA error\n"
+    append(log, "x\n" * LOOK + "she said " + end + "x" * (LOOK // 2 - len(end) - 1) + "\n")
+    follower = follow(log)
+    follower.look(1.0)
+    assert follower.findings == ()
+    assert follower.last_line == "x" * SHOWN
+
+
 def test_a_line_of_a_gigabyte_is_passed_over(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS: a 1 GB line, of zeros: one bounded look, and the next line is a line again."""
     with log.open("wb") as file:
@@ -195,10 +205,13 @@ def test_a_long_line_is_not_waited_for(log: Path) -> None:
     follower = follow(log)
     append(log, "memory " + "x" * LONG)
     assert follower.look(1.0) is not None
-    append(log, " CUDA error\nCUDA error: 7\n")
+    append(log, " CUDA error\n")
     follower.look(2.0)
-    assert found(follower)[1:] == ["CUDA error: 7"]
-    assert len(found(follower)[0]) == SHOWN
+    (line,) = found(follower)
+    assert len(line) == SHOWN
+    append(log, "CUDA error: 7\n")
+    follower.look(3.0)
+    assert found(follower) == [line, "CUDA error: 7"]
 
 
 def test_after_a_gap_a_talkative_engine_is_not_trusted(log: Path) -> None:

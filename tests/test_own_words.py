@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pool_lifecycle.causes import FailureClass
 from pool_lifecycle.interfaces import ECHOES, Echo, EngineProfile, Pattern, Reach
-from pool_lifecycle.own_words import Finding, OwnWords, recognise
+from pool_lifecycle.own_words import Finding, OwnWords, present, recognise
 from pool_lifecycle_drivers.profile_generic import GenericProfile
 from pool_lifecycle_drivers.profile_llamacpp import LlamaCppProfile
 from pool_lifecycle_drivers.profile_vllm import VllmProfile
@@ -25,7 +25,7 @@ def told(profile: type[EngineProfile], log: str) -> set[FailureClass]:
     """The classes that the engine's own words in the log stand for."""
     patterns = profile().patterns
     words = OwnWords(getattr(profile, "echoes", ECHOES))
-    ranks = [recognise(line, words.own(line), patterns) for line in log.split("\n")]
+    ranks = [recognise(line, words.own(line), present(line, patterns)) for line in log.split("\n")]
     return {patterns[rank].kind for rank in ranks if rank is not None}
 
 
@@ -56,6 +56,8 @@ terminate called after throwing an instance of 'c10::Error'\n\
   what():  CUDA error: an illegal memory access was encountered",
         ),
         (VLLM, '(APIServer pid=1) INFO: 1.2.3.4:5 - "POST /v1 HTTP/1.1" 200 OK\n[rank0]: CUDA error: launch'),
+        (GENERIC, """a "quote" \\' is no quote\nCUDA error: an illegal memory access was encountered"""),
+        (GENERIC, '{"message": "prompt: hello"}\nCUDA error: an illegal memory access was encountered'),
         (GENERIC, 'prompt: "what is a CUDA error?"\nCUDA error: an illegal memory access was encountered'),
     ],
 )
@@ -148,14 +150,16 @@ def test_escaped_text_ends_with_its_line() -> None:
 
 def test_the_first_pattern_wins_and_has_to_begin_in_own_words() -> None:
     """Patterns are tried in their order; one may reach over the quote that it begins before."""
-    patterns = (Pattern("tensor 'x'", FailureClass.BAD_CONFIG), CUDA)
+    patterns = (Pattern("gone", FailureClass.EXIT), Pattern("tensor 'x'", FailureClass.BAD_CONFIG), CUDA)
     line = "CUDA error: tensor 'x'"
+    known = present(line, patterns)
+    assert known == ((1, patterns[1]), (2, CUDA))
     own = OwnWords(()).own(line)
     assert own == line.index("'")
-    assert recognise(line, own, patterns) == 0
-    assert recognise(line, 3, patterns) == 1
-    assert recognise(line, 0, patterns) is None
-    assert recognise("nothing", 7, patterns) is None
+    assert recognise(line, own, known) == 1
+    assert recognise(line, 3, known) == 2
+    assert recognise(line, 0, known) is None
+    assert recognise("nothing", 7, known) is None
 
 
 def test_a_finding_quotes_what_was_said() -> None:
@@ -176,7 +180,7 @@ def work_for(line: str) -> int:
     before = sys.gettrace()
     sys.settrace(counts)
     try:
-        recognise(line, words.own(line), VllmProfile.patterns)
+        recognise(line, words.own(line), present(line, VllmProfile.patterns))
         words.own(line)
     finally:
         sys.settrace(before)
@@ -205,9 +209,23 @@ def test_any_text_can_be_read(lines: list[str]) -> None:
         doubted = words.doubtful
 
 
+@given(st.lists(HOSTILE, max_size=4), HOSTILE)
+@example([], "prompt:")
+@example(["'"], "x")
+def test_plain_text_changes_nothing(before: list[str], text: str) -> None:
+    """Passing over lines without any mark or quote leads to the same as reading them."""
+    words, other = OwnWords(ECHOES), OwnWords(ECHOES)
+    for line in before:
+        words.own(line)
+        other.own(line)
+    if words.is_plain(text):
+        words.own(text)
+        assert (words.doubtful, words._open, words._repeats) == (other.doubtful, other._open, other._repeats)
+
+
 @given(st.text(), st.sampled_from(["'", '"']))
 def test_whatever_a_user_writes_is_not_heard_from_an_engine_that_escapes_it(text: str, rest: str) -> None:
     """A literal or JSON after a mark, on the same line, however it goes on."""
     words = OwnWords(VllmProfile.echoes)
     line = f"INFO Received request 1: prompt: {text + 'CUDA error'!r}, {rest}"
-    assert recognise(line, words.own(line), (CUDA,)) is None
+    assert recognise(line, words.own(line), ((0, CUDA),)) is None
