@@ -7,7 +7,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import bench_breaker, bench_leases, bench_memory, bench_readiness, bench_step
+from benchmarks import (
+    bench_breaker,
+    bench_idle,
+    bench_leases,
+    bench_memory,
+    bench_policy,
+    bench_readiness,
+    bench_restart,
+    bench_step,
+)
 from benchmarks.rows import Row, show, write
 
 BENCHMARKS = {
@@ -16,6 +25,9 @@ BENCHMARKS = {
     "readiness": bench_readiness.run,
     "memory": bench_memory.run,
     "breaker": bench_breaker.run,
+    "policy": bench_policy.run,
+    "restart": bench_restart.run,
+    "idle": bench_idle.run,
 }
 LATEST = Path(__file__).with_name("latest.json")
 
