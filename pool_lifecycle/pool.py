@@ -188,11 +188,17 @@ class Pool:
         await self._ask(Reload(Target(model, digest), Strategy(strategy), drain_deadline))
 
     async def reset(self) -> None:
-        """Close its circuits and forget their counts; a failed pool starts again."""
+        """Close its own circuits and forget their counts; a failed pool starts again.
+
+        Raises StartBarred when a circuit that it shares with other pools still allows no start.
+        """
         await self._ask(Reset())
 
     async def allow_one(self) -> None:
-        """Allow one start past an open circuit."""
+        """Allow one start past every open circuit of a failed pool.
+
+        Raises StartBarred when one of them is not to be overridden, and IllegalEvent where none is in the way.
+        """
         await self._ask(AllowOne())
 
     def acquire(self, holder: str, *, kind: str = "request", ttl: float | None = None) -> Lease:
