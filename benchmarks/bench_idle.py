@@ -61,4 +61,4 @@ def _percent(contender: Contender, made: Workshop, seconds: float) -> float:
         before = process.cpu_times()
         time.sleep(seconds)
         after = process.cpu_times()
-    return 100 * (after.user + after.system - before.user - before.system) / seconds
+    return round(100 * (after.user + after.system - before.user - before.system) / seconds, 3)
