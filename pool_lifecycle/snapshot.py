@@ -9,7 +9,7 @@ import enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import astuple, field, frozen
 
 from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass
@@ -44,8 +44,8 @@ class Intent(enum.StrEnum):
     RUN_WHEN_LOADED = "run_when_loaded"
 
 
-@frozen
-class Rules:
+@frozen(unsafe_hash=True, cache_hash=True)
+class Rules:  # noqa: PLW1641 - attrs makes the hash
     """The numbers a pool's steps go by. `fixed_port`: the port of its engine was declared."""
 
     limits: Limits = field(factory=Limits)
@@ -54,6 +54,12 @@ class Rules:
     window: Window = field(factory=Window)
     classes: ClassPolicies = field(factory=ClassPolicies)
     fixed_port: bool = False
+
+    def __eq__(self, other: object) -> bool:
+        """Snapshots are compared at every step, and nearly always have the very same rules."""
+        if self is other or not isinstance(other, Rules):
+            return self is other
+        return astuple(self, recurse=False) == astuple(other, recurse=False)
 
     def treatment(self, kind: FailureClass) -> Treatment:
         """How failures of a class are treated."""

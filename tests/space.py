@@ -7,6 +7,7 @@ whatever could become due may become due at any moment. Epochs, generations and 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 from attrs import evolve
 
@@ -46,7 +47,7 @@ from pool_lifecycle.interfaces import EngineHandle
 from pool_lifecycle.lifecycle import LIFECYCLE, Activity
 from pool_lifecycle.restart.circuit import Breaker, Circuit
 from pool_lifecycle.restart.classes import TREATMENTS
-from pool_lifecycle.snapshot import Instance, Plan, Rules, Snapshot
+from pool_lifecycle.snapshot import Instance, Plan, Rules, Snapshot, evolved
 
 NOW = 1000.0
 
@@ -165,7 +166,7 @@ def tripped(pool: Snapshot, name: str) -> Snapshot:
 def canonical(pool: Snapshot) -> Snapshot:
     """The one that stands for all that differ from `pool` only in what decides nothing."""
     number = {one.generation: place for place, one in enumerate(pool.engines, start=1)}
-    return evolve(
+    return evolved(
         pool,
         target=OLD,
         epoch=1,
@@ -220,6 +221,7 @@ def _meaning(cause: Cause) -> tuple[bool, bool, str]:
     return cause.heals, treatment.counted, treatment.circuit
 
 
+@cache
 def _circuit(circuit: Circuit) -> Circuit:
     counts = circuit.state is BreakerState.CLOSED
     return evolve(

@@ -18,7 +18,8 @@ from tests.telling import tell_all
 
 S, E = PoolState, PoolEvent
 
-pytestmark = pytest.mark.xdist_group("exploration")
+pytestmark = [pytest.mark.xdist_group("exploration"), pytest.mark.timeout(900)]
+"""The first of them walks the space, which takes a while where others are at work too."""
 
 
 def happens(event: Event | None) -> bool:
