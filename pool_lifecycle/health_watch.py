@@ -49,7 +49,7 @@ EVERY = 120.0
 """Seconds between two looks at the process tree behind the healthy answers, and at who holds its port.
 
 The first check after each multiple of it looks, so that pools look together and share one list of processes:
-for 500 engines, 0.3 s of CPU, or a quarter of a percent of a core. Who fails a check is looked at at once."""
+for 500 engines, 0.3 s of CPU, or a quarter of a percent of a core. So is who is about to be given up."""
 
 
 @frozen
@@ -157,7 +157,7 @@ class HealthWatch:
         if health is None:
             return None
         sight = Sight(health, leases, read)
-        if not (self._thorough or self._is_first_doubt(sight)):
+        if not (self._thorough or self._is_last_doubt(sight)):
             return sight
         inspection = look.gone_or_usurped(engine, healthy=sight.health.ok)
         return evolve(sight, usurped=await self._asked("a look at its processes", PATIENCE, inspection))
@@ -172,8 +172,10 @@ class HealthWatch:
         reading = look.read(engine, work, self._progress)
         return self._launching.keep(self._asked("reading its counter of work", limit, reading))
 
-    def _is_first_doubt(self, sight: Sight) -> bool:
-        return not sight.health.ok and not self._failed and not self._got_on(sight)
+    def _is_last_doubt(self, sight: Sight) -> bool:
+        """Whether the engine is about to be given up: it may have ended without anybody's being told."""
+        enough = len(self._failed) + 1 >= self._launching.spec.health.failures
+        return enough and not sight.health.ok and not self._got_on(sight)
 
     async def _asked(self, what: str, limit: float, asking: Coroutine[Any, Any, T]) -> T | None:
         """The answer; None when it could not be asked for: that is no news of the engine."""
@@ -244,4 +246,4 @@ class HealthWatch:
         cause = cause or self._launching.unhealthy(engine, failed)
         times = tuple(one.at for one in failed)
         host.observe(EngineUnhealthy(pool_id, host.loop.time(), engine.generation, cause, times))
-        self._launching.tell(Unhealthy(engine.token, cause))
+        self._launching.pool.tell(Unhealthy(engine.token, cause))

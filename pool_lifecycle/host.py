@@ -28,8 +28,9 @@ _log = logging.getLogger(__name__)
 class Host:
     """Handed to every pool. `random` is the one source of chance, `wall` the one wall clock (seconds).
 
-    `clock` is the loop's (monotonic seconds), `ticks` is for what may come a little late, `turns` gives the
-    pools' restarts their turns, `shared` has the circuits of devices.
+    `clock` is the loop's (monotonic seconds), `ticks` is for what may come a little late. `turns` gives the
+    pools' restarts their turns, `shared` has the circuits of devices. Who copies a log holds `copying`: one
+    at a time is enough for a disk.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -44,6 +45,7 @@ class Host:
     blame: Blame = field(factory=Blame)
     clock: Callable[[], float] = field(init=False)
     ticks: Ticks = field(init=False)
+    copying: asyncio.Lock = field(factory=asyncio.Lock, init=False)
     turns: Turns = field(init=False)
     shared: SharedCircuits = field(init=False)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from attrs import define, field
 
@@ -39,17 +39,24 @@ from pool_lifecycle.verdict import FailedCheck
 T = TypeVar("T")
 
 
+class Owner(Protocol):
+    """What is seen here of the pool."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """As it is now."""
+
+    def tell(self, event: Event) -> None:
+        """Take a step."""
+
+
 @define(eq=False)
 class Launching:
-    """One pool's way to its drivers. `engines` has every engine, by launch token, until it is forgotten.
-
-    `seen` returns the pool as it is now, as far as its state machine knows.
-    """
+    """One pool's way to its drivers. `engines` has every engine, by launch token, until it is forgotten."""
 
     spec: PoolSpec
     host: Host
-    tell: Callable[[Event], None]
-    seen: Callable[[], Snapshot]
+    pool: Owner
     engines: dict[str, Engine] = field(factory=dict, init=False)
     _staged: dict[Target, StagedModel] = field(factory=dict, init=False)
     _launches: dict[str, Launch] = field(factory=dict, init=False)
@@ -58,7 +65,6 @@ class Launching:
     _background: set[asyncio.Task[Any]] = field(factory=set, init=False)
     _port: int | None = field(default=None, init=False)
     _missed: str | None = field(default=None, init=False)
-    _keeping: asyncio.Lock = field(factory=asyncio.Lock, init=False)
 
     # --- before the launch -----------------------------------------------------------------------------
 
@@ -118,7 +124,7 @@ class Launching:
         self.engines[instance.token] = engine
         launch.log.look(launch.at)  # so that its file is held, wherever a rotation may take it
         self._watches[instance.token] = self.keep(self._watch(instance, launch, engine))
-        self.tell(Launched(instance.token, engine.handle))
+        self.pool.tell(Launched(instance.token, engine.handle))
         return engine
 
     def watch(self, instance: Instance) -> asyncio.Task[ExitStatus]:
@@ -142,7 +148,7 @@ class Launching:
         cause = judged(launch, status, now=now, healthy=healthy, graceful=graceful)
         launch.cause = cause
         self.host.observe(EngineEnded(self.spec.pool_id, now, instance.generation, now - launch.at, cause))
-        self.tell(Exited(instance.token, status, cause, graceful))
+        self.pool.tell(Exited(instance.token, status, cause, graceful))
         self._keep_log(instance, launch, cause)
         return status
 
@@ -156,7 +162,7 @@ class Launching:
             await asyncio.wait((watch,), timeout=patience)
 
     def _was_healthy(self, instance: Instance) -> bool:
-        engines = self.seen().engines
+        engines = self.pool.snapshot.engines
         return any(one.token == instance.token and one.healthy_at is not None for one in engines)
 
     # --- what it says, and why it ended ------------------------------------------------------------------
@@ -197,7 +203,7 @@ class Launching:
     async def _kept(self, generation: int, copy: Callable[[], str | None]) -> None:
         pool_id = self.spec.pool_id
         try:
-            async with self._keeping:
+            async with self.host.copying:
                 path = await _in_thread(copy)
         except OSError as error:
             what = f"the log of generation {generation}, which crashed, could not be kept: {error.strerror}"
@@ -235,7 +241,7 @@ class Launching:
         engine = self.engines.get(instance.token)
         launch = self._launches.get(instance.token)
         if launch is not None:
-            launch.end_for(self.seen())
+            launch.end_for(self.pool.snapshot)
         try:
             if engine is not None:
                 with only_ours():

@@ -197,7 +197,7 @@ class Pool:
     async def allow_one(self) -> None:
         """Allow one start past every open circuit of a failed pool.
 
-        Raises StartBarred when one of them is not to be overridden, and IllegalEvent where none is in the way.
+        Raises StartBarred when one of them is not to be overridden, IllegalEvent where none is in the way.
         """
         await self._ask(AllowOne())
 
@@ -255,6 +255,8 @@ class Pool:
         self._mailbox.append(event)
         while self._mailbox and not self._stepping:
             self._take(self._mailbox.popleft())
+        if not self._mailbox:
+            self._mailbox = None  # an empty one has room for 64 events
 
     def see(self, observed: str, stage: Stage = Stage.HEALTH) -> None:
         """Note what was last seen of the work under way, and how far an engine that starts has come."""

@@ -88,8 +88,8 @@ class HealthSpec:
     probe, which needs one. `timeout` bounds one whole probe. `warm_up` is a path that must succeed once after
     the first healthy answer, before the pool is ready. An engine that serves is probed every `interval`, but
     not before the last probe is over; so many `failures` in a row are a crash. Where its profile knows a
-    counter of work, an engine that gets on with its work may be silent, and one that has not got on with it for
-    `stall` counts as hanging, whatever it answers.
+    counter of work, an engine that gets on with its work may be silent, and one that has not got on with it
+    for `stall` counts as hanging, whatever it answers.
     """
 
     probe: str = field(default="http", metadata=checked(text("a health probe's name")))

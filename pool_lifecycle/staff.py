@@ -30,7 +30,7 @@ class Staff:
     @classmethod
     def of(cls, pool: Subject, report: Callable[[Outcome], None]) -> Staff:
         """Make them for `pool`, which hears the outcomes of its work by `report`."""
-        launching = Launching(pool.spec, pool.host, pool.tell, lambda: pool.snapshot)
+        launching = Launching(pool.spec, pool.host, pool)
         return cls(
             launching,
             HealthWatch(launching, pool.book),
