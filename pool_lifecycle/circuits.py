@@ -14,13 +14,16 @@ _GUARDS = {
     BreakerWhen.QUARANTINED: lambda circuit, _policy, _who: circuit.until is None,
 }
 _MACHINE = TableMachine(BREAKER, _GUARDS)
+_CHANGES = {event for event, rows in BREAKER.rows.items() if any(row.to or row.mark for row in rows)}
+"""The states and events with a row that changes something; most of what a circuit is fed changes nothing."""
 
 
 def feed(circuit: Circuit, event: BreakerEvent, *, policy: Breaker, who: str, now: float) -> Circuit:
-    """The circuit after `event`, reported by or granted to `who`; unchanged if it has no row for it."""
-    row = _MACHINE.take(circuit.state, event, circuit, policy, who)
-    if row is None:
+    """The circuit after `event`, reported by or granted to `who`; unchanged where no row changes it."""
+    if (circuit.state, event) not in _CHANGES:
         return circuit
+    row = _MACHINE.take(circuit.state, event, circuit, policy, who)
+    assert row is not None  # there are rows, and the last one has no guard
     state = circuit.state if row.to is None else BreakerState(row.to)
     match row.mark:
         case BreakerDo.COUNT:

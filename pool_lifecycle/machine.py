@@ -1,14 +1,15 @@
 """Runs the tables: picks the row for one event. The only module that imports `transitions`.
 
-A `transitions.Machine` is built once from each table and then only ever moves a private cursor, made for
-one step and thrown away, so that steps of any number of pools, from any number of threads, share it.
+A `transitions.Machine` is built once from each table and is only ever asked, with a private cursor made for
+one question and thrown away, so that steps of any number of pools, from any number of threads, share it.
 What is particular about `transitions` 0.9.3 is met here:
 
 - it takes enumeration members for something special, so it is given plain strings;
 - its automatic triggers would bypass the table, so they are off;
 - it accepts unknown targets and missing guards silently, so tables are checked when they are defined, and
   every guard a table names must be given;
-- its callbacks run after the state has changed, so ours only note the row taken and cannot fail.
+- its callbacks run after the state has changed and cost more than all the rest, so there are none: its
+  transitions are extended to note the row they stand for.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import define
-from transitions import EventData, Machine
+from transitions import EventData, Machine, Transition
 
 from pool_lifecycle.errors import TableError
 from pool_lifecycle.table import Row, Table
 
+_Guard = Callable[..., bool]
+
 
 @define(slots=False, eq=False)
 class _Cursor:
-    """What one step moves. `transitions` wants a `__dict__` and comparison by identity."""
+    """One question and its answer. `transitions` wants a `__dict__` and comparison by identity."""
 
     state: str
     facts: tuple[Any, ...]
@@ -39,7 +42,7 @@ class TableMachine:
     Raises TableError for a guard that is named but not given, or given but not named.
     """
 
-    def __init__(self, table: Table, guards: Mapping[Any, Callable[..., bool]]) -> None:
+    def __init__(self, table: Table, guards: Mapping[Any, _Guard]) -> None:
         self.table = table
         named = {row.when for rows in table.rows.values() for row in rows if row.when is not None}
         defects = [f"guard '{name}' is named but not given" for name in sorted(named - guards.keys())]
@@ -58,13 +61,33 @@ class TableMachine:
         return cursor.row
 
 
-def _build(table: Table, guards: Mapping[Any, Callable[..., bool]]) -> Machine:
-    machine = Machine(
+class _RowTransition(Transition):
+    """Stands for a row. Nobody looks at where the cursor is afterwards, so it is not moved."""
+
+    def __init__(self, *given: Any, row: Row, guard: _Guard | None) -> None:
+        super().__init__(*given)
+        self._row = row
+        self._guard = guard
+
+    def execute(self, event_data: EventData) -> bool:
+        """Whether this is the row, which the cursor is told then."""
+        cursor: Any = event_data.model
+        if self._guard is not None and not self._guard(*cursor.facts):
+            return False
+        cursor.row = self._row
+        return True
+
+
+class _RowMachine(Machine):
+    transition_cls = _RowTransition
+
+
+def _build(table: Table, guards: Mapping[Any, _Guard]) -> Machine:
+    machine = _RowMachine(
         model=None,
         states=[str(name) for name in table.states],
         initial=str(table.initial),
         auto_transitions=False,
-        send_event=True,
     )
     for state in table.states.values():
         for row in state.rows:
@@ -72,23 +95,7 @@ def _build(table: Table, guards: Mapping[Any, Callable[..., bool]]) -> Machine:
                 trigger=str(row.event),
                 source=str(state.name),
                 dest=None if row.to is None else str(row.to),
-                conditions=[_condition(guards[row.when])] if row.when is not None else None,
-                before=[_note(row)],
+                row=row,
+                guard=None if row.when is None else guards[row.when],
             )
     return machine
-
-
-def _condition(guard: Callable[..., bool]) -> Callable[[EventData], bool]:
-    def condition(data: EventData) -> bool:
-        cursor: Any = data.model
-        return guard(*cursor.facts)
-
-    return condition
-
-
-def _note(row: Row) -> Callable[[EventData], None]:
-    def note(data: EventData) -> None:
-        cursor: Any = data.model
-        cursor.row = row
-
-    return note
