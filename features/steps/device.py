@@ -71,3 +71,10 @@ async def are_failed(world: World, pools: list[str]) -> None:
 def one_serves(world: World) -> None:
     found = sorted(str(pool.state) for pool in world.manager)
     assert found == ["failed"] * (len(found) - 1) + ["ready"], found
+
+
+@then("one of the pools serves, and the others are stopped or failed")
+async def another_serves(world: World) -> None:
+    await world.settle()
+    found = sorted(str(pool.state) for pool in world.manager)
+    assert found == ["failed", "ready", "stopped"], found

@@ -23,6 +23,12 @@ async def stop_and_start(world: World, times: int) -> None:
         await pool.start()
 
 
+@when("an operator stops the pool that serves")
+async def stop_server(world: World) -> None:
+    (server,) = [pool for pool in world.manager if pool.status().ready]
+    await server.stop()
+
+
 @when("an operator stops the pool and starts it again")
 async def stop_then_start(world: World) -> None:
     pool = await world.pool()

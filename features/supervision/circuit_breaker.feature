@@ -268,3 +268,11 @@ Feature: An engine that fails again and again is left alone
     And the trial has run for 10 seconds
     When the pool is stopped
     Then the circuit is half-open
+
+  @B-SUPER-x4 @B-SUPER-x7
+  Scenario: A trial that an operator ends is free for another pool
+    Given the pools "chat", "embed" and "code" serve on device 0
+    And "chat", "embed" and "code" crash with a CUDA error
+    And 310 seconds have passed
+    When an operator stops the pool that serves
+    Then one of the pools serves, and the others are stopped or failed
