@@ -269,7 +269,7 @@ Feature: An engine that fails again and again is left alone
     When the pool is stopped
     Then the circuit is half-open
 
-  @B-SUPER-x4 @B-SUPER-x7
+  @B-SUPER-x4 @B-SUPER-x7 @V5
   Scenario: A trial that an operator ends is free for another pool
     Given the pools "chat", "embed" and "code" serve on device 0
     And "chat", "embed" and "code" crash with a CUDA error

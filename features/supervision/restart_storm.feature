@@ -59,7 +59,7 @@ Feature: Restarts do not wear the host out
     Then there were never more than 10 restarts within 60 seconds
     And there were at least 40
 
-  @B-SUPER-033
+  @B-SUPER-033 @S13
   Scenario: An operator's start does not break the limit
     Given a pool that restarts at once and never gives up
     And the pool is ready
@@ -67,7 +67,7 @@ Feature: Restarts do not wear the host out
     When an operator starts the pool
     Then the engine is launched again after 20 seconds
 
-  @B-SUPER-033
+  @B-SUPER-033 @S13
   Scenario: Neither does a stop before that start
     Given a pool that restarts at once and never gives up
     And the pool is ready
@@ -171,12 +171,14 @@ Feature: Restarts do not wear the host out
 
   # --- many pools at once ---
 
+  @V6 @S13
   Scenario: A thousand engines that crash at once are started one after the other
     Given 1000 pools are ready
     When all their engines crash at once
     Then within 2 minutes every pool is ready again
     And there were never more than 20 restarts at once, and 10 in each second after that
 
+  @V6 @S13
   Scenario: Operators who want all of them at once do not change that
     Given 200 pools are ready
     And all their engines crash at once
@@ -184,6 +186,7 @@ Feature: Restarts do not wear the host out
     Then within 20 seconds every pool is ready again
     And there were never more than 20 restarts at once, and 10 in each second after that
 
+  @V6
   Scenario: Pools that crash all the time do not keep the others from their turn
     Given 300 pools that restart at once and never become stable
     And the pool is ready
