@@ -73,7 +73,7 @@ class Announcer:
         )
         if state.serving and after.serving != before.serving:
             fields["heartbeat_ms"] = int(self._host.wall() * 1000)
-        self._host.registry.update(self._spec.pool_id, **fields)
+        self._host.registry.note(self._spec.pool_id, fields)
 
 
 def _fails(record: Record) -> bool:

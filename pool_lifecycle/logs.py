@@ -57,6 +57,8 @@ About: TypeAlias = Callable[[str], Mapping[str, Any]]
 
 def log_record(record: Record, about: About = lambda _: {}) -> None:
     """The observer that logs. `about` has what else is known of a pool, and belongs to every entry of it."""
+    if isinstance(record, Moved) and not LOGGER.isEnabledFor(_level(record)):
+        return  # as usual: of most rows another record says more, and putting it in words takes time
     level, message, fields = entry(record)
     if LOGGER.isEnabledFor(level):
         known = {"event": type(record).__name__, "pool_id": record.pool_id, **about(record.pool_id)}
@@ -108,15 +110,21 @@ def _(record: Moved) -> Entry:
         fields["mark"] = str(notice.mark)
     if notice.cause is not None:
         fields["last_error"] = str(notice.cause)
-    if notice.source is notice.target and not record.told:
-        return logging.DEBUG, f"{notice.event} in {notice.source}: {notice.why}", fields
+    if _stays(record):
+        return _level(record), f"{notice.event} in {notice.source}: {notice.why}", fields
     sentence = f"{notice.source} -> {notice.target} after {seconds(record.lasted)}: {notice.why}"
     return _level(record), sentence + _because(record), fields
 
 
+def _stays(record: Moved) -> bool:
+    return record.notice.source is record.notice.target and not record.told
+
+
 def _level(record: Moved) -> int:
-    """What another entry says more of is told there; where a pool rests in vain is always told."""
+    """What another entry says more of is told there; where a pool comes to rest in vain is always told."""
     notice = record.notice
+    if _stays(record):
+        return logging.DEBUG
     if notice.target in _AT_A_LOSS:
         return logging.WARNING
     if record.told:

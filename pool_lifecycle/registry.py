@@ -9,10 +9,10 @@ Setters create the entry of a pool that has none. Readers never do.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypedDict, Unpack
 
-from attrs import evolve, fields, frozen
+from attrs import evolve, frozen
 
 from pool_lifecycle import handoff
 from pool_lifecycle.changes import Changes
@@ -41,9 +41,6 @@ class Entry:
     slots_total: int = 0
     slots_free: int = 0
     active_leases: int = 0
-
-
-_NAMES = tuple(field.name for field in fields(Entry))
 
 
 class EntryFields(TypedDict, total=False):
@@ -147,7 +144,13 @@ class Registry:
         """Set the given fields, keep the others, and return the entry. Free slots stay within 0 and total."""
         with self._lock:
             self._add(pool_id)
-            return self._counted(self._set(pool_id, **fields))
+            return self._counted(self._set(pool_id, fields))
+
+    def note(self, pool_id: str, fields: EntryFields) -> None:
+        """What `update` does, for whoever does not want the entry, which takes as long to make again."""
+        with self._lock:
+            self._add(pool_id)
+            self._set(pool_id, fields)
 
     def set_health(self, pool_id: str, *, live: bool, ready: bool) -> Entry:
         """Whether the engine lives, and whether it serves."""
@@ -215,14 +218,16 @@ class Registry:
         if pool_id in self._counts:
             raise ValueError(f"the leases of pool {pool_id!r} are counted by its lease book")
         leases = max(0, self._entries[pool_id].active_leases + change)
-        return self._set(pool_id, active_leases=leases).active_leases
+        return self._set(pool_id, {"active_leases": leases}).active_leases
 
-    def _set(self, pool_id: str, **fields: Any) -> Entry:
+    def _set(self, pool_id: str, fields: Mapping[str, Any]) -> Entry:
         old = self._entries[pool_id]
-        new = _clamped(evolve(old, **fields))
-        if new != old:
-            self._entries[pool_id] = new
-            self.changes.publish("changed", pool_id, _difference(old, new))
+        wanted = _clamped(old, fields)
+        # A name that there is not differs from everything, and is refused below.
+        news = {name: value for name, value in wanted.items() if getattr(old, name, _NO_FIELD) != value}
+        if news:
+            self._entries[pool_id] = evolve(old, **news)
+            self.changes.publish("changed", pool_id, news)
         return self._entries[pool_id]
 
     def _counted(self, entry: Entry) -> Entry:
@@ -233,13 +238,12 @@ class Registry:
         return evolve(entry, active_leases=count, slots_total=slots, slots_free=slots - count)
 
 
-def _difference(old: Entry, new: Entry) -> dict[str, Any]:
-    return {name: value for name in _NAMES if (value := getattr(new, name)) != getattr(old, name)}
+_NO_FIELD = object()
 
 
-def _clamped(entry: Entry) -> Entry:
-    total = max(0, entry.slots_total)
-    free = min(max(0, entry.slots_free), total)
-    if (total, free) == (entry.slots_total, entry.slots_free):
-        return entry
-    return evolve(entry, slots_total=total, slots_free=free)
+def _clamped(old: Entry, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "slots_total" not in fields and "slots_free" not in fields:
+        return fields
+    total = max(0, fields.get("slots_total", old.slots_total))
+    free = min(max(0, fields.get("slots_free", old.slots_free)), total)
+    return {**fields, "slots_total": total, "slots_free": free}

@@ -40,19 +40,19 @@ class StateDir:
 
     def log(self, pool_id: str) -> str:
         """The engine's output, appended to by every launch."""
-        return str(self.root / "logs" / f"{pool_id}.log")
+        return os.path.join(self.root, "logs", f"{pool_id}.log")
 
     def pid(self, pool_id: str) -> str:
         """The engine's pid, for people and scripts."""
-        return str(self.root / "run" / f"{pool_id}.pid")
+        return os.path.join(self.root, "run", f"{pool_id}.pid")
 
     def handoff(self, pool_id: str) -> str:
         """The handoff document of a ready pool."""
-        return str(self.root / "engines" / f"{pool_id}.json")
+        return os.path.join(self.root, "engines", f"{pool_id}.json")
 
     def crash_logs(self, pool_id: str) -> str:
         """The folder with the logs of the pool's last runs that crashed."""
-        return str(self.root / "crashes" / pool_id)
+        return os.path.join(self.root, "crashes", pool_id)
 
     def make(self) -> None:
         """Make the folders, readable by nobody else. Raises StateDirError when that cannot be done."""

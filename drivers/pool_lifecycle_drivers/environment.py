@@ -23,7 +23,7 @@ def engine_environment(request: LaunchRequest, own: Mapping[str, str]) -> dict[s
     `SPT_NOENV` keeps `setproctitle` (vLLM uses it) from wiping the environment the token stands in.
     """
     passed = ALLOWED.union(request.env_passthrough)
-    kept = {name: value for name, value in own.items() if name in passed or name.startswith("LC_")}
+    kept = {name: own[name] for name in own if name in passed or name.startswith("LC_")}
     return {**kept, **dict(request.command.env), "SPT_NOENV": "1", TOKEN: request.token}
 
 
