@@ -48,6 +48,11 @@ def test_long_quiet_spans_are_cut_short() -> None:
     assert axis.x(1) - axis.x(0) == pytest.approx(axis.x(336) - axis.x(335))
 
 
+def test_times_that_are_nearly_the_same_are_one() -> None:
+    """Else they would be all that there is to see, and the rest cut short."""
+    assert an_axis(0, 1e-9, 100, 100 + 1e-9, 200).cuts == ()
+
+
 @given(TIMES)
 def test_times_keep_their_order_and_fill_the_axis(times: list[float]) -> None:
     """Whatever happens when."""

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -336,6 +337,22 @@ def test_the_same_arguments_give_the_same_timeline_in_every_process() -> None:
         for seed in (1, 2)
     }
     assert len(said) == 1
+
+
+def test_no_work_is_given_to_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would take real time, and end in any order."""
+
+    def refuse(*asked: object) -> None:
+        raise AssertionError(f"a thread is to do {asked}")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+    assert waits(the_pool(played(*runs(1, reason="cuda")))) == pytest.approx([2.0])
+
+
+def test_a_slow_start_is_ready_when_the_trace_says() -> None:
+    """Although a pool looks less often at an engine that takes long."""
+    ready = the_pool(played(*runs(1, start_seconds=100.0))).attempts[0].ready
+    assert ready == pytest.approx(100.0, abs=2 * NOTICED)
 
 
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
