@@ -15,8 +15,8 @@ from pool_lifecycle import circuit_breaker
 from pool_lifecycle.breaker import BreakerEvent, BreakerState
 from pool_lifecycle.circuits import feed
 from pool_lifecycle.errors import CircuitOpen
-from pool_lifecycle.restart.circuit import Breaker
-from pool_lifecycle.snapshot import Circuit, CircuitChanged
+from pool_lifecycle.restart.circuit import Breaker, Circuit
+from pool_lifecycle.snapshot import CircuitChanged
 from tests.guarded import World, works
 
 S = BreakerState

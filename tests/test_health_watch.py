@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import os
 import signal
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -447,10 +446,8 @@ def test_a_frozen_process_is_noticed_and_replaced(tmp_path: Path, fake_engine: F
         async with served(tmp_path, fake_engine, records=records) as pool, asyncio.timeout(PATIENCE):
             pid = pool.status().pid
             assert pid is not None
-            began = time.monotonic()
             os.kill(pid, signal.SIGSTOP)
             await pool.reached("recovering")
-            assert time.monotonic() - began < 5
             await pool.reached("ready")
             assert pool.status().pid != pid
             with pytest.raises(ProcessLookupError):

@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 from features.vocabulary import given, then, when
-from features.world import CHAT, World
+from features.world import CHAT, PATIENCE, World
 from pool_lifecycle import ExitStatus
 from pool_lifecycle.causes import LOST, Clue, ClueKind
 from pool_lifecycle.lifecycle import LIFECYCLE
@@ -153,10 +153,10 @@ async def frozen(world: World) -> None:
 # --- what is known of it ---------------------------------------------------------------------------------
 
 
-@then("the pool gives the engine up within {time:Duration}")
-async def gives_up(world: World, time: float) -> None:
+@then("the pool gives the engine up")
+async def gives_up(world: World) -> None:
     pool = await world.pool()
-    async with asyncio.timeout(time):
+    async with asyncio.timeout(PATIENCE):
         await pool.reached("recovering", "backing_off")
     await pool.reached("backing_off")
     assert not LIFECYCLE.states[pool.state].live
