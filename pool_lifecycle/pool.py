@@ -94,7 +94,7 @@ class Pool:
         self.spec = spec
         self.host = host
         self.book = LeaseBook(spec.pool_id, spec.slots, host.clock)
-        shared = host.shared.join(spec.pool_id, spec.devices, self.tell)
+        shared = host.shared.join(spec.pool_id, spec.devices, self._catch_up)
         self._snapshot = Snapshot.new(spec, lineage=lineage, now=host.loop.time(), shared=shared)
         self._mailbox: deque[Event] | None = None
         self._stepping = False
@@ -253,10 +253,22 @@ class Pool:
             return
         self._mailbox = self._mailbox or deque()
         self._mailbox.append(event)
-        while self._mailbox and not self._stepping:
-            self._take(self._mailbox.popleft())
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Take the steps that are due, unless one is under way: then they come after it."""
+        while not self._stepping and (event := self._next_event()) is not None:
+            self._take(event)
+
+    def _next_event(self) -> Event | None:
+        """News of shared circuits come first: no step may be taken on what is no longer so."""
+        news = None if self._closed else self.host.shared.news(self._snapshot.circuits)
+        if news is not None or not self._mailbox:
+            return news
+        event = self._mailbox.popleft()
         if not self._mailbox:
             self._mailbox = None  # an empty one has room for 64 events
+        return event
 
     def see(self, observed: str, stage: Stage = Stage.HEALTH) -> None:
         """Note what was last seen of the work under way, and how far an engine that starts has come."""
@@ -267,6 +279,7 @@ class Pool:
         try:
             before = self._snapshot
             self._snapshot, effects = step(before, event, self.host.loop.time())
+            self._share_circuits(before, self._snapshot)
             self._lose_leases(before, self._snapshot)
             for effect in effects:
                 self._obey(effect, before)
@@ -298,11 +311,14 @@ class Pool:
             self._hurry(before, after)
         if after.epoch != before.epoch:
             self._staff.health.follow(after)
-        if after.circuits is not before.circuits:
-            self.host.shared.follow(after.circuits, self.pool_id)
         if after.crashes is not before.crashes:
             self._blame(after)
         self._arm()
+
+    def _share_circuits(self, before: Snapshot, after: Snapshot) -> None:
+        if after.circuits is not before.circuits:
+            both = zip(before.circuits, after.circuits, strict=True)
+            self.host.shared.follow((new for old, new in both if new is not old), self.pool_id)
 
     def _blame(self, after: Snapshot) -> None:
         if after.crashes and after.rules.treatment(after.crashes[-1].kind).blames_device:

@@ -1,7 +1,8 @@
 """The circuits that the pools of a host share: one for each device.
 
-Every pool has a copy in its snapshot, so that its steps stay pure. Whatever one pool's step, or trouble on
-the device, makes of such a circuit is told to the others at once, on the loop's thread.
+Every pool has a copy in its snapshot, so that its steps stay pure. What one pool's step, or trouble on the
+device, makes of such a circuit is so for all at once: the others are woken, and a pool asks for news of its
+circuits before every step it takes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.circuit import Circuit
 from pool_lifecycle.snapshot import CircuitChanged
 
-Tell: TypeAlias = Callable[[Shared], None]
+Wake: TypeAlias = Callable[[], None]
 
 Moved: TypeAlias = Callable[[str, CircuitChanged, tuple[str, ...]], None]
 """Takes the pool that brought it about, the change, and every pool that has the circuit."""
@@ -29,7 +30,7 @@ class _Device:
     """One device's circuit, the pools on it, and when each of them last failed because of it."""
 
     circuit: Circuit
-    pools: dict[str, Tell] = field(factory=dict)
+    pools: dict[str, Wake] = field(factory=dict)
     failed_at: dict[str, float] = field(factory=dict)
 
 
@@ -51,12 +52,12 @@ class SharedCircuits:
         self._moved = moved
         self._devices: dict[str, _Device] = {}
 
-    def join(self, pool_id: str, devices: Iterable[str], tell: Tell) -> tuple[Circuit, ...]:
-        """The circuits of these devices, as they are; `tell` hears of every change from now on."""
+    def join(self, pool_id: str, devices: Iterable[str], wake: Wake) -> tuple[Circuit, ...]:
+        """The circuits of these devices, as they are; `wake` is called when there are `news` of them."""
         joined = []
         for name in map(name_of, devices):
             device = self._devices.setdefault(name, _Device(Circuit(name, shared=True)))
-            device.pools[pool_id] = tell
+            device.pools[pool_id] = wake
             joined.append(device.circuit)
         return tuple(joined)
 
@@ -69,9 +70,16 @@ class SharedCircuits:
             name: one for name, one in self._devices.items() if one.pools or not one.circuit.at_rest
         }
 
-    def follow(self, mine: Iterable[Circuit], by: str = "") -> None:
-        """A step of the pool `by` has left its circuits so: the others are told what they do not know."""
-        for circuit in mine:
+    def news(self, mine: Iterable[Circuit]) -> Shared | None:
+        """The first of these circuits that is no longer so, as it is now."""
+        for one in mine:
+            if one.shared and one is not (now := self._devices[one.name].circuit) and one != now:
+                return Shared(now)
+        return None
+
+    def follow(self, changed: Iterable[Circuit], by: str) -> None:
+        """A step of the pool `by` has changed these circuits of its own."""
+        for circuit in changed:
             if circuit.shared:
                 self._change(circuit, by)
 
@@ -96,5 +104,7 @@ class SharedCircuits:
             return
         if circuit.state is not before.state:
             self._moved(by, CircuitChanged.between(before, circuit), tuple(device.pools))
-        for tell in tuple(device.pools.values()):
-            tell(Shared(circuit))
+        if circuit.holder in device.pools:  # has had its turn: the next time it is asked last
+            device.pools[circuit.holder] = device.pools.pop(circuit.holder)
+        for wake in tuple(device.pools.values()):
+            wake()

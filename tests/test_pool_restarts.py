@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from attrs import frozen
@@ -177,7 +178,7 @@ async def test_a_port_clash_is_tried_again_at_once_on_another_port() -> None:
 async def test_want_of_device_memory_waits_until_it_is_back() -> None:
     """B-SUPER-x2: no use in trying while somebody else has the memory."""
     gpus = MemoryGpuProbe([Device(0, "GPU-0", "a GPU", 80, 10)])
-    spec = {"engine": {"device_memory": 60}, "gpu_probe": "memory"}
+    spec: dict[str, Any] = {"engine": {"device_memory": 60}, "gpu_probe": "memory"}
     async with a_world(fails(FailureClass.DEVICE_OUT_OF_MEMORY), WORKS, gpus=gpus, **spec) as world:
         await world.began(world.pool.start())
         await asyncio.sleep(30)
@@ -191,7 +192,7 @@ async def test_want_of_device_memory_waits_until_it_is_back() -> None:
 async def test_a_want_that_lasts_is_tried_all_the_same() -> None:
     """What the probe says may be wrong: after `limits.memory_wait` the engine decides."""
     gpus = MemoryGpuProbe([Device(0, "GPU-0", "a GPU", 80, 10)])
-    spec = {"engine": {"device_memory": 60}, "gpu_probe": "memory"}
+    spec: dict[str, Any] = {"engine": {"device_memory": 60}, "gpu_probe": "memory"}
     async with a_world(fails(FailureClass.DEVICE_OUT_OF_MEMORY), WORKS, gpus=gpus, **spec) as world:
         began = world.now
         await world.began(world.pool.start())
@@ -256,7 +257,11 @@ def test_whoever_asks_restarts_stay_within_their_limits(
     """S13 RestartBudget, S14 BackoffLaw: over random crashes and commands, per pool and per host."""
 
     async def history() -> None:
-        rules = {"window": WINDOW, "backoff": DELAYS, "breaker": Breaker(threshold=3, timeout=20.0)}
+        rules: dict[str, Any] = {
+            "window": WINDOW,
+            "backoff": DELAYS,
+            "breaker": Breaker(threshold=3, timeout=20.0),
+        }
         async with a_world(*scripts, WORKS, manager={"restarts": BUDGET}, **rules) as world:
             pools = [world.pool, *[await world.manager.add(a_spec(name, **rules)) for name in ("b", "c")]]
             for pool in pools:
@@ -293,7 +298,7 @@ def assert_no_restart_came_too_early(records: list[Record]) -> None:
 async def test_the_turn_is_taken_when_the_memory_is_there() -> None:
     """S13: pools that waited for one device's memory do not start all at once when it comes back."""
     gpus = MemoryGpuProbe([Device(0, "GPU-0", "a GPU", 80, 10)])
-    spec = {"engine": {"device_memory": 60}, "gpu_probe": "memory"}
+    spec: dict[str, Any] = {"engine": {"device_memory": 60}, "gpu_probe": "memory"}
     full = fails(FailureClass.DEVICE_OUT_OF_MEMORY)
     async with a_world(*(full,) * 5, WORKS, gpus=gpus, manager={"restarts": Budget(1, 0.5)}, **spec) as world:
         pools = [world.pool, *[await world.manager.add(a_spec(name, **spec)) for name in "bcde"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 
 from attrs import evolve
@@ -35,49 +36,53 @@ def states(pools: Iterable[Pool]) -> list[str]:
 
 def test_everybody_on_a_device_has_the_same_circuit() -> None:
     """B-SUPER-x7: whoever joins later gets it as it is."""
-    circuits, heard = shared(), list[Shared]()
-    assert circuits.join("a", ["0"], heard.append) == (CLOSED,)
-    circuits.join("b", ["0", "1"], lambda _: None)
+    circuits, woken = shared(), list[str]()
+    mine = circuits.join("a", ["0"], lambda: woken.append("a"))
+    assert mine == (CLOSED,)
+    circuits.join("b", ["0", "1"], lambda: None)
     circuits.failed("a")
-    assert heard == []
+    assert (circuits.news(mine), woken) == (None, [])
     circuits.failed("b")
-    (news,) = heard
-    assert news.circuit.state is BreakerState.OPEN
-    assert circuits.join("c", ["0"], lambda _: None) == (news.circuit,)
+    news = circuits.news(mine)
+    assert news is not None
+    assert (news.circuit.state, woken) == (BreakerState.OPEN, ["a"])
+    assert circuits.join("c", ["0"], lambda: None) == (news.circuit,)
 
 
-def test_what_everybody_knows_is_not_told_again() -> None:
+def test_what_everybody_knows_is_no_news() -> None:
     """Else two pools would tell each other for ever."""
-    circuits, heard = shared(), list[Shared]()
-    circuits.join("a", ["0"], heard.append)
-    circuits.follow([CLOSED])
+    circuits, woken = shared(), list[str]()
+    circuits.join("a", ["0"], lambda: woken.append("a"))
+    circuits.follow([CLOSED], "b")
     moved = evolve(CLOSED, state=BreakerState.HALF_OPEN)
-    circuits.follow([moved, Circuit("general")])
-    circuits.follow([moved])
-    assert heard == [Shared(moved)]
+    circuits.follow([moved, Circuit("general")], "b")
+    circuits.follow([moved], "b")
+    assert woken == ["a"]
+    assert circuits.news([Circuit("general"), CLOSED]) == Shared(moved)
+    assert circuits.news([Circuit("general"), moved]) is None
 
 
 def test_who_left_hears_nothing_and_counts_for_nothing() -> None:
     """Its failures neither."""
-    circuits, heard = shared(), list[Shared]()
-    circuits.join("a", ["0"], heard.append)
-    circuits.join("b", ["0"], lambda _: None)
+    circuits, woken = shared(), list[str]()
+    circuits.join("a", ["0"], lambda: woken.append("a"))
+    (mine,) = circuits.join("b", ["0"], lambda: None)
     circuits.failed("a")
     circuits.leave("a")
     circuits.failed("b")
-    assert heard == []
+    assert (woken, circuits.news([mine])) == ([], None)
 
 
 def test_an_open_circuit_outlives_the_pools_on_its_device() -> None:
     """A device does not heal by removing pools; one that is well is forgotten."""
     circuits = shared()
     for name in "ab":
-        circuits.join(name, ["0"], lambda _: None)
+        circuits.join(name, ["0"], lambda: None)
     for name in "ab":
         circuits.failed(name)
     for name in "ab":
         circuits.leave(name)
-    (circuit,) = circuits.join("c", ["0"], lambda _: None)
+    (circuit,) = circuits.join("c", ["0"], lambda: None)
     assert circuit.state is BreakerState.OPEN
 
 
@@ -163,3 +168,29 @@ async def test_one_pool_alone_is_its_own_fault() -> None:
         await world.began(pool.start())
         await pool.reached("failed")
         assert pool.status().circuits == {"general": "closed", "cuda": "open", "device 0": "closed"}
+
+
+@virtually
+async def test_pools_on_several_devices_come_to_rest() -> None:
+    """V1: each change of a circuit is told once, also where pools share more than one."""
+    async with a_world(*(CUDA,) * 2, WORKS) as world:
+        pools = [await world.manager.add(a_spec(name, device_mask="0,1")) for name in ("one", "two")]
+        for pool in pools:
+            await world.began(pool.start())
+        await asyncio.gather(*(pool.reached("failed") for pool in pools))
+        assert states(pools) == ["open"] * 4
+        await asyncio.gather(*(pool.reached("ready") for pool in pools))
+        assert states(pools) == ["closed"] * 4
+
+
+@virtually
+async def test_every_pool_gets_its_turn_to_try() -> None:
+    """V6 Fair: while the device stays ill, the trials go round."""
+    async with a_world(CUDA) as world:
+        pools = [await world.manager.add(a_spec(name, device_mask="0")) for name in "abcd"]
+        for pool in pools:
+            await world.began(pool.start())
+        await asyncio.gather(*(pool.reached("failed") for pool in pools))
+        await asyncio.sleep(12 * 1800)
+        tries = Counter(request.pool_id for request in world.launcher.launched)
+        assert min(tries[pool.pool_id] for pool in pools) >= 3
