@@ -68,7 +68,7 @@ def test_it_tells_of_the_crashes_the_open_circuit_the_trials_and_the_end(
             "allows one trial in",
         ),
         *("reset it", "HALF-OPEN", "before it was ready", "nothing is started for 3.0 s"),
-        *("HALF-OPEN", "ready The engine serves", "this run is its one trial", "CLOSED", "Words, many of them"),
+        *("HALF-OPEN", "ready The engine serves", "this run is its one trial", "CLOSED", "Words, many"),
         *("has been stopped", "Left behind: no process, no file."),
     )
     assert [*tmp_path.iterdir()] == []
