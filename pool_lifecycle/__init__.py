@@ -8,8 +8,8 @@
         outcome = await pool.drain(deadline=5)
 
 `lifecycle` has the table that is the behaviour of a pool, `step` the pure function that runs it,
-`interfaces` what a driver is, `errors` everything that can go wrong, `testing` what makes tests of all this
-quick and certain.
+`interfaces` what a driver is, `errors` everything that can go wrong, `records` what observers are told,
+`testing` what makes tests of all this quick and certain.
 """
 
 from importlib.metadata import version
@@ -26,7 +26,11 @@ from pool_lifecycle.plugins import Drivers, Interface
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.records import DrainEnd, DrainOutcome
 from pool_lifecycle.restart.backoff import Backoff
+from pool_lifecycle.restart.blame import Blame
+from pool_lifecycle.restart.budget import Budget
 from pool_lifecycle.restart.circuit import Breaker
+from pool_lifecycle.restart.classes import ClassPolicies, ClassPolicy
+from pool_lifecycle.restart.window import Window
 from pool_lifecycle.snapshot import Snapshot
 from pool_lifecycle.spec import EngineSpec, HealthSpec, Limits, PoolSpec
 from pool_lifecycle.status import PoolStatus
@@ -37,11 +41,15 @@ __version__ = version("pool-lifecycle")
 __all__ = [
     "LIFECYCLE",
     "Backoff",
+    "Blame",
     "BlockingManager",
     "Breaker",
+    "Budget",
     "Cause",
     "CircuitBreaker",
     "CircuitOpen",
+    "ClassPolicies",
+    "ClassPolicy",
     "DrainEnd",
     "DrainOutcome",
     "Drivers",
@@ -61,5 +69,6 @@ __all__ = [
     "PoolStatus",
     "Snapshot",
     "Strategy",
+    "Window",
     "step",
 ]

@@ -22,6 +22,11 @@ class BreakerState(enum.StrEnum):
     HALF_OPEN = "half_open"
     TRIAL = "trial"
 
+    @property
+    def shown(self) -> str:
+        """As people are told: a trial is what a half-open circuit is for."""
+        return "half_open" if self is BreakerState.TRIAL else str(self)
+
 
 class BreakerEvent(enum.StrEnum):
     """What can happen to a circuit."""
@@ -37,7 +42,7 @@ class BreakerEvent(enum.StrEnum):
 
 
 class BreakerWhen(enum.StrEnum):
-    """The guards. What each one asks is in `guards.py`."""
+    """The guards. What each one asks is in `circuits.py`."""
 
     BELOW_THRESHOLD = "below threshold"
     HOLDER = "holder"

@@ -312,8 +312,8 @@ def _(record: CircuitMoved) -> Entry:
     change = record.change
     fields: dict[str, Any] = {
         "circuit": change.circuit,
-        "old_state": _for_people(change.old),
-        "new_state": _for_people(change.new),
+        "old_state": change.old.shown,
+        "new_state": change.new.shown,
         "failure_count": change.failures,
     }
     if record.pools:
@@ -326,11 +326,6 @@ def _(record: CircuitMoved) -> Entry:
     lasts = f"for {seconds(change.timeout)}" if change.until is not None else "until it is released"
     count = f" ({plural(change.failures, 'failure')} in a row)" if change.failures else ""
     return logging.WARNING, f"{sentence}{count}: no start {lasts}", fields
-
-
-def _for_people(state: BreakerState) -> str:
-    """A trial is what a half-open circuit is for."""
-    return str(BreakerState.HALF_OPEN if state is BreakerState.TRIAL else state)
 
 
 _B = BreakerState

@@ -81,7 +81,7 @@ class PoolStatus:
             slots=pool.spec.slots,
             leases=pool.book.blockers(now),
             waiting=pool.book.waiting,
-            circuits={one.name: str(one.state) for one in snapshot.circuits},
+            circuits={one.name: one.state.shown for one in snapshot.circuits},
             trial_in={
                 one.name: max(0.0, one.until - now) for one in snapshot.circuits if one.until is not None
             },

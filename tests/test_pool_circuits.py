@@ -112,7 +112,7 @@ async def test_a_trial_that_lasts_closes_the_circuit() -> None:
         await opened(world)
         await world.pool.reached("ready")
         await asyncio.sleep(59)
-        assert world.pool.status().circuits == {"general": "trial", "cuda": "closed"}
+        assert world.pool.status().circuits == {"general": "half_open", "cuda": "closed"}
         await asyncio.sleep(1)
         assert world.pool.status().circuits == {"general": "closed", "cuda": "closed"}
         world.engine.crash()
@@ -128,7 +128,7 @@ async def test_a_trial_that_is_called_off_gives_its_permit_back() -> None:
         await world.pool.stop()
         assert world.pool.status().circuits == {"general": "half_open", "cuda": "closed"}
         await world.pool.start()
-        assert world.pool.status().circuits == {"general": "trial", "cuda": "closed"}
+        assert world.pool.status().circuits == {"general": "half_open", "cuda": "closed"}
 
 
 @virtually

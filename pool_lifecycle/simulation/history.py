@@ -179,7 +179,7 @@ class CircuitHistory:
     spans: list[CircuitSpan] = field(factory=lambda: [CircuitSpan(BreakerState.CLOSED, 0.0, 0.0, 0)])
 
     def moved(self, state: BreakerState, failures: int, now: float) -> None:
-        """It changed its state; a shared one is told of once for each pool, in some versions."""
+        """It changed its state."""
         last = self.spans[-1]
         if last.state is not state:
             self.spans[-1] = evolve(last, end=now)
