@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from pool_lifecycle.breaker import BREAKER, BreakerDo, BreakerEvent, BreakerState, BreakerWhen
 from pool_lifecycle.machine import TableMachine
 from pool_lifecycle.restart.circuit import Breaker, Circuit
+from pool_lifecycle.snapshot import evolved
 
 _GUARDS = {
     BreakerWhen.BELOW_THRESHOLD: lambda circuit, policy, _who: circuit.failures + 1 < policy.threshold,
@@ -27,23 +26,23 @@ def feed(circuit: Circuit, event: BreakerEvent, *, policy: Breaker, who: str, no
     state = circuit.state if row.to is None else BreakerState(row.to)
     match row.mark:
         case BreakerDo.COUNT:
-            return evolve(circuit, failures=circuit.failures + 1)
+            return evolved(circuit, failures=circuit.failures + 1)
         case BreakerDo.OPEN:
             return _opened(circuit, event, circuit.timeout or policy.timeout, now)
         case BreakerDo.OPEN_DOUBLED:
             return _opened(circuit, event, min(2 * circuit.timeout, policy.timeout_max), now)
         case BreakerDo.CLEAR:
-            return evolve(circuit, state=state, failures=0, timeout=0.0, until=None, holder=None)
+            return evolved(circuit, state=state, failures=0, timeout=0.0, until=None, holder=None)
         case BreakerDo.GRANT:
-            return evolve(circuit, state=state, until=None, holder=who)
+            return evolved(circuit, state=state, until=None, holder=who)
         case BreakerDo.FREE:
-            return evolve(circuit, state=state, until=None, holder=None)
+            return evolved(circuit, state=state, until=None, holder=None)
         case _:
             return circuit
 
 
 def _opened(circuit: Circuit, event: BreakerEvent, timeout: float, now: float) -> Circuit:
-    return evolve(
+    return evolved(
         circuit,
         state=BreakerState.OPEN,
         failures=circuit.failures + (event is BreakerEvent.FAILURE),

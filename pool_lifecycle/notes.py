@@ -86,7 +86,7 @@ def _crashed(snapshot: Snapshot, event: Exited | Unhealthy, _now: float) -> Snap
 def _healthy(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:
     newest = snapshot.newest
     assert newest is not None  # a launch activity reports on the engine that entering its state made
-    engines = (*snapshot.engines[:-1], evolve(newest, healthy_at=now))
+    engines = (*snapshot.engines[:-1], evolved(newest, healthy_at=now))
     return evolved(snapshot, engines=engines, serving=newest.generation, cause=None)
 
 
@@ -293,7 +293,7 @@ def _retiring(snapshot: Snapshot, _row: Row, _event: Event, now: float) -> Snaps
 def _killed_by(instance: Instance, kill_at: float) -> Instance:
     if instance.kill_at is not None and instance.kill_at <= kill_at:
         return instance
-    return evolve(instance, kill_at=kill_at)
+    return evolved(instance, kill_at=kill_at)
 
 
 def _backing_off(snapshot: Snapshot, row: Row, event: Event, now: float) -> Snapshot:

@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     evolved = evolve
 else:
 
-    def evolved(snapshot: Any, **changes: Any) -> Any:
-        """`attrs.evolve` for snapshots, and typed as that: a step makes several, and this is faster."""
-        other = object.__new__(type(snapshot))
-        vars(other).update(vars(snapshot), **changes)
+    def evolved(value: Any, **changes: Any) -> Any:
+        """`attrs.evolve`, and typed as that, for snapshots and what steps change in them: it is faster.
+
+        For values with a `__dict__` whose fields are neither checked nor converted.
+        """
+        other = object.__new__(type(value))
+        vars(other).update(vars(value), **changes)
         return other
 
 
@@ -75,7 +78,7 @@ def _own_circuits(classes: ClassPolicies) -> tuple[Circuit, ...]:
     return tuple(map(Circuit, circuit_names(classes)))
 
 
-@frozen
+@frozen(slots=False)
 class Instance:
     """One launch of the engine. One-shot: once `exit` is set it never lives again.
 

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from functools import singledispatch
 from typing import Any
 
-from attrs import evolve
-
 from pool_lifecycle import circuits
 from pool_lifecycle.barring import nothing_to_allow
 from pool_lifecycle.breaker import BreakerEvent, BreakerState
@@ -153,7 +151,7 @@ def _(event: Overdue, snapshot: Snapshot, now: float) -> Read:
 def _(event: Launched, snapshot: Snapshot, now: float) -> Read:
     for one in snapshot.engines:
         if one.token == event.token and one.handle is None and one.exit is None:
-            running = evolve(one, handle=event.handle, launched_at=now)
+            running = evolved(one, handle=event.handle, launched_at=now)
             return snapshot.with_engine(running), None, event
     return snapshot, None, event
 
@@ -163,7 +161,7 @@ def _(event: Exited, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
     server = snapshot.server
     for one in (*snapshot.engines, *snapshot.quarantine):
         if one.token == event.token and one.exit is None:
-            draft = snapshot.with_engine(evolve(one, exit=event.status))
+            draft = snapshot.with_engine(evolved(one, exit=event.status))
             if one is server and LIFECYCLE.states[snapshot.state].live:
                 finished = event.graceful and event.status.success
                 return draft, PoolEvent.FINISHED if finished else PoolEvent.CRASHED, event
@@ -263,9 +261,9 @@ def _convicted(snapshot: Snapshot, rule: Feed, event: Event, now: float) -> Snap
     assert cause is not None  # a verdict is on a failure
     window = rules.window
     recent = tuple(one for one in snapshot.crashes if one.at + window.period > now)
-    snapshot = evolved(snapshot, crashes=(*recent, Crash(now, cause.kind)))
-    if rules.treatment(cause.kind).counted:
-        snapshot = evolved(snapshot, crash_count=snapshot.crash_count + 1)
+    crashes, counted = (*recent, Crash(now, cause.kind)), rules.treatment(cause.kind).counted
+    snapshot = evolved(snapshot, crashes=crashes, crash_count=snapshot.crash_count + counted)
+    if counted:
         snapshot = _feed(snapshot, rule.news, now, _CONCERNED[rule.whose](snapshot, event))
     if not window.storming(snapshot.restarts, now):
         return snapshot

@@ -27,7 +27,7 @@ class Breaker:
         check_order(self, "timeout", larger="timeout_max")
 
 
-@frozen
+@frozen(slots=False)
 class Circuit:
     """One circuit. `failures` in a row while closed; `until` is when an open one may be tried.
 
