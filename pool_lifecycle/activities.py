@@ -234,7 +234,6 @@ async def back_off(pool: Subject, epoch: int) -> Outcome:
                 await until_enough(pool.spec, host, pool.see)
     turn = host.turns.ask(pool_id)
     if turn > host.clock():
-        pool.see("the host restarts one pool after the other")
         pool.tell(Postponed(epoch, until=turn))
         await _until(turn, host)
     host.turns.used(pool_id)

@@ -30,7 +30,7 @@ from pool_lifecycle.lifecycle import LIFECYCLE, Mark, PoolEvent, PoolState
 from pool_lifecycle.notes import CHANGING
 from pool_lifecycle.refusals import WATCHED, residue
 from pool_lifecycle.snapshot import Intent, Notify, Snapshot
-from pool_lifecycle.waits import Awaits, awaits
+from pool_lifecycle.waits import Awaits
 from pool_lifecycle.wording import seconds
 
 S, M = PoolState, Mark
@@ -57,7 +57,7 @@ def _start_failed(snapshot: Snapshot, now: float) -> Answer:
     cause, circuit, due = snapshot.cause or NO_PERMIT, None, snapshot.not_before
     remedies = [cause.remedy]
     if due is not None:
-        remedies.append(f"the next attempt is in {seconds(max(0.0, due - now))}{_WAITS[awaits(snapshot)]}")
+        remedies.append(f"the next attempt is in {seconds(max(0.0, due - now))}{_WAITS[snapshot.awaits]}")
     elif snapshot.state is S.FAILED and cause.heals and (bar := worst(snapshot)) is not None:
         circuit, due = bar.circuit, bar.due
         remedies += [expectation(bar, now), bar.helps]
@@ -77,7 +77,7 @@ _WAITS: dict[Awaits, str] = {
     Awaits.NOTHING: "",
     Awaits.DELAY: "",
     Awaits.WINDOW: ", as there were many restarts lately",
-    Awaits.TURN: "",
+    Awaits.TURN: ", as the host restarts one pool after the other",
 }
 """What has to be said of the time until the next attempt."""
 

@@ -28,6 +28,7 @@ from pool_lifecycle.events import (
 from pool_lifecycle.lifecycle import LIFECYCLE, Limit, Mark, Model, PoolEvent, PoolState
 from pool_lifecycle.snapshot import Instance, Intent, Plan, Snapshot, evolved
 from pool_lifecycle.table import Row
+from pool_lifecycle.waits import Awaits
 
 Note = Callable[[Snapshot, Any, float], Snapshot]
 
@@ -66,7 +67,7 @@ def _treated(snapshot: Snapshot, cause: Cause) -> Cause:
     """The cause with what the pool's policies say about its class: whether to try again, what would help."""
     rule = snapshot.rules.treatment(cause.kind)
     heals = cause.heals if rule.retry is None else rule.retry
-    remedy = cause.remedy or rule.remedy
+    remedy = rule.remedy or cause.remedy
     if (heals, remedy) == (cause.heals, cause.remedy):
         return cause
     return evolve(cause, heals=heals, remedy=remedy)
@@ -118,7 +119,7 @@ def _reset(snapshot: Snapshot, _event: Event, _now: float) -> Snapshot:
 
 
 def _postponed(snapshot: Snapshot, event: Postponed, _now: float) -> Snapshot:
-    return _due(snapshot, event.until)
+    return _due(snapshot, event.until, Awaits.TURN)
 
 
 def patience(snapshot: Snapshot) -> float:
@@ -219,6 +220,7 @@ def enter(snapshot: Snapshot, state: PoolState, row: Row, event: Event, now: flo
         since=now,
         deadline=None,
         not_before=None,
+        awaits=Awaits.NOTHING,
         plan=plan,
     )
     declared = LIFECYCLE.states[state]
@@ -303,13 +305,15 @@ def _backing_off(snapshot: Snapshot, row: Row, event: Event, now: float) -> Snap
     if row.mark != Mark.IN_TURN and cause is not None and (rule := rules.treatment(cause.kind)).counted:
         chance: float = getattr(event, "chance", 0.0)
         delay = rules.backoff.delay(snapshot.crash_count, chance, rule.multiplier)
-    not_before = rules.window.opens(snapshot.restarts, now + delay)
-    return _due(snapshot, not_before)
+    opens = rules.window.opens(snapshot.restarts, now + delay)
+    if opens > now + delay:
+        return _due(snapshot, opens, Awaits.WINDOW)
+    return _due(snapshot, now + delay, Awaits.DELAY if delay else Awaits.NOTHING)
 
 
-def _due(snapshot: Snapshot, when: float) -> Snapshot:
+def _due(snapshot: Snapshot, when: float, awaits: Awaits) -> Snapshot:
     deadline = when + snapshot.rules.limits.memory_wait + LATE
-    return evolved(snapshot, not_before=when, deadline=deadline)
+    return evolved(snapshot, not_before=when, awaits=awaits, deadline=deadline)
 
 
 LATE = 5.0

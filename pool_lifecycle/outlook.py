@@ -9,7 +9,7 @@ from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
 from pool_lifecycle.restart.circuit import Circuit
 from pool_lifecycle.snapshot import Snapshot
-from pool_lifecycle.waits import Awaits, awaits
+from pool_lifecycle.waits import Awaits
 from pool_lifecycle.wording import plural, seconds, sentence
 
 
@@ -61,7 +61,9 @@ def next_attempt(snapshot: Snapshot, now: float, observed: str = "") -> str:
 
 
 def _reason(snapshot: Snapshot) -> str:
-    if awaits(snapshot) is Awaits.WINDOW:
+    if snapshot.awaits is Awaits.TURN:
+        return "the host restarts one pool after the other"
+    if snapshot.awaits is Awaits.WINDOW:
         window = snapshot.rules.window
         return f"at most {plural(window.limit, 'restart')} within {seconds(window.period)}"
     return f"back-off after {plural(snapshot.crash_count, 'failure')} in a row"
@@ -92,7 +94,7 @@ def what_helps(snapshot: Snapshot) -> Iterator[str]:
     cause = snapshot.cause
     if snapshot.state is PoolState.BACKING_OFF:
         yield from _mending(snapshot)
-        yield "A start skips the back-off." if awaits(snapshot) is Awaits.DELAY else ""
+        yield "A start skips the back-off." if snapshot.awaits is Awaits.DELAY else ""
     elif cause is not None and not cause.heals:
         yield "Trying again cannot help by itself."
         yield sentence(cause.remedy)

@@ -12,7 +12,6 @@ from attrs import frozen
 from pool_lifecycle.lifecycle import Mark, PoolEvent, PoolState
 from pool_lifecycle.records import EngineCrashed, Record, RestartBegan, RestartScheduled, StormBegan
 from pool_lifecycle.snapshot import Instance, Notify, Snapshot
-from pool_lifecycle.waits import Awaits, awaits
 
 S, E = PoolState, PoolEvent
 
@@ -93,7 +92,7 @@ def _scheduled(step: Step) -> Iterator[RestartScheduled]:
         after.restart_count,
         len(after.rules.window.recent(after.restarts, step.now)),
         after.rules.window.period,
-        Awaits.TURN if postponed else awaits(after),
+        after.awaits,
         step.notice.why if step.notice.mark == Mark.IN_TURN else "",
     )
 

@@ -22,6 +22,7 @@ from pool_lifecycle.restart.classes import ClassPolicies, Treatment, circuit_nam
 from pool_lifecycle.restart.storm import Crash, Storm
 from pool_lifecycle.restart.window import Times, Window
 from pool_lifecycle.spec import Limits, PoolSpec
+from pool_lifecycle.waits import Awaits
 
 if TYPE_CHECKING:
     from attrs import evolve
@@ -35,7 +36,7 @@ else:
         For values with a `__dict__` whose fields are neither checked nor converted.
         """
         other = object.__new__(type(value))
-        vars(other).update(vars(value), **changes)
+        object.__setattr__(other, "__dict__", vars(value) | changes)
         return other
 
 
@@ -111,11 +112,12 @@ class Snapshot:
     """A pool at one instant.
 
     `epoch` grows with every change of state. `deadline` is when the state has lasted too long,
-    `not_before` the earliest next start while backing off. `serving` is the generation that is, or was last,
-    the one leases go to. `lineage` makes launch tokens unique beyond this record. `cause` is the last
-    failure that has not been overcome by a healthy start. `crash_count` is the number of failures that count,
-    since the last stable run; `restart_count` the number of starts after a failure. `crashes` and `restarts`
-    are the latest of them, no older than the window's period. `quarantine` lists what could not be killed.
+    `not_before` the earliest next start while backing off, and `awaits` why not earlier. `serving` is the
+    generation that is, or was last, the one leases go to. `lineage` makes launch tokens unique beyond this
+    record. `cause` is the last failure that has not been overcome by a healthy start. `crash_count` is the
+    number of failures that count, `restart_count` that of starts after a failure, each until a run is long
+    enough to clear it; `crashes` and `restarts` are the latest of them, no older than the window's period.
+    `quarantine` lists what could not be killed.
     """
 
     pool_id: str
@@ -127,6 +129,7 @@ class Snapshot:
     since: float = 0.0
     deadline: float | None = None
     not_before: float | None = None
+    awaits: Awaits = Awaits.NOTHING
     intent: Intent = Intent.STOPPED
     engines: tuple[Instance, ...] = ()
     serving: int | None = None

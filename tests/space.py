@@ -48,6 +48,7 @@ from pool_lifecycle.lifecycle import LIFECYCLE, Activity
 from pool_lifecycle.restart.circuit import Breaker, Circuit
 from pool_lifecycle.restart.classes import TREATMENTS
 from pool_lifecycle.snapshot import Instance, Plan, Rules, Snapshot, evolved
+from pool_lifecycle.waits import Awaits
 
 NOW = 1000.0
 
@@ -173,6 +174,7 @@ def canonical(pool: Snapshot) -> Snapshot:
         since=0.0,
         deadline=_there(pool.deadline),
         not_before=_there(pool.not_before),
+        awaits=Awaits.NOTHING,
         engines=tuple(_instance(pool, one, number[one.generation]) for one in pool.engines),
         serving=number.get(pool.serving) if pool.serving is not None else None,
         generation=len(pool.engines),

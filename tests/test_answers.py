@@ -35,6 +35,7 @@ from pool_lifecycle.lifecycle import LIFECYCLE, Mark, PoolEvent, PoolState
 from pool_lifecycle.notes import CHANGING
 from pool_lifecycle.restart.circuit import Circuit
 from pool_lifecycle.snapshot import Instance, Intent, Notify, Plan, Snapshot
+from pool_lifecycle.waits import Awaits
 from tests.worlds import NEW, a_spec
 
 S, E = PoolState, PoolEvent
@@ -247,7 +248,7 @@ def test_of_several_open_circuits_the_last_to_allow_a_trial_counts() -> None:
 def test_a_start_held_back_by_the_window_says_so() -> None:
     """B-SUPER-033."""
     facts: dict[str, Any] = {"state": S.BACKING_OFF, "intent": Intent.RUN, "since": 10.0, "not_before": 60.5}
-    error = told(Start(), cause=BROKEN, restarts=tuple(number / 2 for number in range(1, 11)), **facts)
+    error = told(Start(), cause=BROKEN, awaits=Awaits.WINDOW, **facts)
     assert str(error).endswith("the next attempt is in 50.5 s, as there were many restarts lately")
     assert isinstance(error, StartFailed)
     assert (error.circuit, error.due_in) == (None, 50.5)

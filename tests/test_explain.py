@@ -15,6 +15,7 @@ from pool_lifecycle.explain import explain
 from pool_lifecycle.leases import LeaseBook
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.restart.storm import Storm
+from pool_lifecycle.waits import Awaits
 from tests.pools import HALF_OPEN, NOW, OPEN, QUARANTINE, SOMEBODY_ELSES, TRIAL, pool_in
 from tests.reaching import a_pool_in
 from tests.worlds import BROKEN, a_world, virtually
@@ -76,7 +77,7 @@ GUESS = Cause(
 
 def test_what_was_concluded_comes_with_its_evidence() -> None:
     """B-SUPER-x1: what happened, what that was taken for, how sure that is, and why; where the log is."""
-    pool = pool_in(S.BACKING_OFF, cause=GUESS, crash_count=1, not_before=NOW + 2)
+    pool = pool_in(S.BACKING_OFF, cause=GUESS, crash_count=1, not_before=NOW + 2, awaits=Awaits.DELAY)
     text = explain(pool, LeaseBook("chat", 2, lambda: NOW), NOW, crash_logs="/state/crashes/chat")
     assert text == (
         "Pool 'chat' has been backing_off for 1 min 40 s: it waits its turn to start again. "
@@ -121,8 +122,13 @@ STORM = Storm(NOW, "oom_storm", 10, 60.0, "give it more memory")
         (S.FAILED, {"cause": GUESS}, "Look at the device. Start it to try again."),
         (
             S.BACKING_OFF,
-            {"restarts": STORMY, "not_before": NOW + 40, "restart_count": 12},
+            {"awaits": Awaits.WINDOW, "not_before": NOW + 40, "restart_count": 12},
             "Next: restart 13 in 40.0 s (at most 10 restarts within 1 min).",
+        ),
+        (
+            S.BACKING_OFF,
+            {"awaits": Awaits.TURN, "not_before": NOW + 28},
+            "Next: restart 1 in 28.0 s (the host restarts one pool after the other).",
         ),
         (S.BACKING_OFF, {"not_before": NOW - 100}, "Next: restart 1 at once."),
         (

@@ -26,7 +26,7 @@ class Treatment:
     delay, within the window and the host's budget. `multiplier` is that of the back-off delay. `circuit` is
     the name of the one that counts it. `awaits_memory`: a restart waits until its devices have the memory
     that the pool declares. `blames_device`: several pools failing so on one device open that device's
-    circuit. `remedy` is what helps where the failure itself does not say.
+    circuit. `remedy` is said instead of what the failure itself says would help.
     """
 
     retry: bool | None = None
@@ -45,7 +45,7 @@ TREATMENTS: dict[FailureClass, Treatment] = {
     F.GRACEFUL: Treatment(),  # an engine that should run on: as any other exit
     F.EXIT: Treatment(),
     F.SIGNAL: Treatment(),
-    F.OUT_OF_MEMORY: Treatment(remedy="give it more memory, or a smaller model, context or number of slots"),
+    F.OUT_OF_MEMORY: Treatment(),
     F.DEVICE_OUT_OF_MEMORY: Treatment(awaits_memory=True),
     F.CUDA: Treatment(multiplier=2.0, circuit=str(F.CUDA), blames_device=True),  # B-SUPER-017, B-SUPER-02A
     F.DEVICE_LOST: Treatment(multiplier=4.0, blames_device=True),
