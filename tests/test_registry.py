@@ -330,6 +330,7 @@ def test_a_snapshot_and_the_stream_fit_together() -> None:
             registry.update(f"pool-{number % 3}", heartbeat_ms=number, version=str(number))
         stop.set()
 
+    snapshot = registry.snapshot()
     writer = threading.Thread(target=beat)
     writer.start()
     while not stop.is_set():

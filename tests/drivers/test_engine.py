@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -296,7 +297,7 @@ def can_open(path: str) -> bool:
 def test_an_oom_kill_of_a_worker_is_told_with_the_leaders_end(run_real: Run, bench: Bench) -> None:
     """B-SUPER-x1: the leader ends with a code of its own because the kernel killed its worker."""
     worker = EATS.split("\n", 3)[3]
-    script = f"echo up; read line < go; {sys.executable} -c '{worker}'; exit 3"
+    script = f"echo up; read line < go; {shlex.quote(sys.executable)} -c '{worker}'; exit 3"
     request = bench.sh(script, cwd=str(bench.folder))
     with memory_cgroup(64 * 2**20) as cgroup:
         status = run_real(after_an_oom_kill(bench, request, cgroup, seen=True))
