@@ -1,0 +1,333 @@
+"""The single writer of a pool's snapshot, and what obeys the effects of its steps.
+
+Everything that happens comes in through `tell`, one event at a time, on the loop's thread. A step is taken
+at once; its effects are obeyed in order; then the next event is looked at. There is no task and no timer
+for a pool that has nothing to wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from pool_lifecycle.addressing import url_of
+from pool_lifecycle.agenda import next_due
+from pool_lifecycle.answers import judge_of
+from pool_lifecycle.causes import Stage
+from pool_lifecycle.errors import EngineStuck, ManagerClosed
+from pool_lifecycle.events import (
+    Event,
+    Failed,
+    Halt,
+    Outcome,
+    Overdue,
+    Wish,
+)
+from pool_lifecycle.host import Host
+from pool_lifecycle.launching import Launching
+from pool_lifecycle.leases import LeaseBook
+from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
+from pool_lifecycle.refusals import refusal
+from pool_lifecycle.snapshot import (
+    Cancel,
+    CloseGate,
+    Effect,
+    Emit,
+    Invoke,
+    Notify,
+    OpenGate,
+    Persist,
+    Snapshot,
+)
+from pool_lifecycle.staff import Staff
+from pool_lifecycle.step import step
+from pool_lifecycle.working import CANCEL_PATIENCE
+
+if TYPE_CHECKING:
+    from pool_lifecycle.spec import PoolSpec
+
+
+class Actor:
+    """One pool at run time, but for what people ask of it."""
+
+    __slots__ = (
+        "_closed",
+        "_leaving",
+        "_mailbox",
+        "_observed",
+        "_snapshot",
+        "_staff_",
+        "_stage",
+        "_stepping",
+        "_timer",
+        "book",
+        "host",
+        "spec",
+    )
+
+    def __init__(self, spec: PoolSpec, host: Host, *, lineage: str) -> None:
+        self.spec = spec
+        self.host = host
+        self.book = LeaseBook(spec.pool_id, spec.slots, host.clock)
+        shared = host.shared.join(spec.pool_id, spec.devices, self._catch_up)
+        self._snapshot = Snapshot.new(spec, lineage=lineage, now=host.loop.time(), shared=shared)
+        self._mailbox: deque[Event] | None = None
+        self._stepping = False
+        self._leaving = False
+        self._closed = False
+        self._observed, self._stage = "", Stage.HEALTH
+        self._timer: asyncio.TimerHandle | None = None
+        self._staff_: Staff | None = None
+
+    @property
+    def _staff(self) -> Staff:
+        if self._staff_ is None:
+            self._staff_ = Staff.of(self, self._report)
+        return self._staff_
+
+    @property
+    def launching(self) -> Launching:
+        """Its way to its drivers."""
+        return self._staff.launching
+
+    @property
+    def pool_id(self) -> str:
+        """Its name."""
+        return self.spec.pool_id
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Everything the state machine knows, as a frozen value."""
+        return self._snapshot
+
+    @property
+    def state(self) -> PoolState:
+        """Where it is in its life."""
+        return self._snapshot.state
+
+    @property
+    def observed(self) -> str:
+        """What was last seen of the work under way; empty when nothing was."""
+        return self._observed
+
+    # --- steps -----------------------------------------------------------------------------------------
+
+    def tell(self, event: Event) -> None:
+        """Take a step for `event`, after those under way; none after the pool was closed."""
+        if self._closed:
+            return
+        self._mailbox = self._mailbox or deque()
+        self._mailbox.append(event)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Take the steps that are due, unless one is under way: then they come after it."""
+        while not self._stepping and (event := self._next_event()) is not None:
+            self._take(event)
+
+    def _next_event(self) -> Event | None:
+        """News of shared circuits come first: no step may be taken on what is no longer so."""
+        news = None if self._closed else self.host.shared.news(self._snapshot.circuits)
+        if news is not None or not self._mailbox:
+            return news
+        event = self._mailbox.popleft()
+        if not self._mailbox:
+            self._mailbox = None  # an empty one has room for 64 events
+        return event
+
+    def see(self, observed: str, stage: Stage = Stage.HEALTH) -> None:
+        """Note what was last seen of the work under way, and how far an engine that starts has come."""
+        self._observed, self._stage = observed, stage
+
+    def _take(self, event: Event) -> None:
+        self._stepping = True
+        try:
+            before = self._snapshot
+            self._snapshot, effects = step(before, event, self.host.loop.time())
+            self._share_circuits(before, self._snapshot)
+            self._lose_leases(before, self._snapshot)
+            for effect in effects:
+                self._obey(effect, before)
+            self._settle(before)
+        finally:
+            self._stepping = False
+
+    def _obey(self, effect: Effect, before: Snapshot) -> None:
+        match effect:
+            case CloseGate():
+                self._close_gate()
+            case Cancel():
+                self._staff.work.cancel()
+            case Persist():
+                self.host.keep(self._snapshot)
+            case OpenGate(generation):
+                self._open_gate(generation)
+            case Invoke(activity, epoch):
+                self._staff.work.begin(activity, epoch)
+            case Notify():
+                self._notify(effect, before)
+            case Emit(news):
+                self._staff.announcer.news(news)
+
+    def _settle(self, before: Snapshot) -> None:
+        """What follows from the new snapshot whatever the effects were."""
+        after = self._snapshot
+        if after.engines is not before.engines:
+            self._hurry(before, after)
+        if after.epoch != before.epoch:
+            self._staff.health.follow(after)
+        if after.crashes is not before.crashes:
+            self._blame(after)
+        self._arm()
+
+    def _share_circuits(self, before: Snapshot, after: Snapshot) -> None:
+        if after.circuits is not before.circuits:
+            both = zip(before.circuits, after.circuits, strict=True)
+            self.host.shared.follow((new for old, new in both if new is not old), self.pool_id)
+
+    def _blame(self, after: Snapshot) -> None:
+        if after.crashes and after.rules.treatment(after.crashes[-1].kind).blames_device:
+            self.host.shared.failed(self.pool_id)
+
+    def _arm(self) -> None:
+        due = next_due(self._snapshot)
+        if self._timer is not None:
+            if due is not None and self._timer.when() == due[0]:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            self._timer = self.host.loop.call_at(due[0], self._become_due)
+
+    def _become_due(self) -> None:
+        """Several things may be due at once; each step leaves the next at the head of the agenda."""
+        self._timer = None
+        due = next_due(self._snapshot)
+        if due is None or due[0] > self.host.loop.time():
+            self._arm()
+            return
+        event = due[1]
+        if isinstance(event, Overdue):
+            event = self._overdue(event)
+        self.tell(event)
+
+    def _overdue(self, event: Overdue) -> Overdue:
+        """The news that time is up, with all that makes a good cause of it."""
+        log = self.host.paths.log(self.pool_id)
+        chance, seen, stage = self.host.chance(), self._observed, self._stage
+        return evolve(event, chance=chance, observed=seen, stage=stage, log=log)
+
+    # --- effects ---------------------------------------------------------------------------------------
+
+    def _close_gate(self) -> None:
+        self.book.close(refusal(self._snapshot))
+
+    def _open_gate(self, generation: int) -> None:
+        server = self._snapshot.server
+        assert server is not None  # the step that asks for it has just found it healthy
+        assert server.handle is not None  # it was launched before it was found healthy
+        self.book.open(generation, url_of(server.handle))
+
+    def _report(self, outcome: Outcome) -> None:
+        """Tell the outcome. Work that may not fail is left to its state's deadline when it did."""
+        possible = (self._snapshot.state, outcome.kind) in LIFECYCLE.rows
+        if isinstance(outcome, Failed) and outcome.epoch == self._snapshot.epoch and not possible:
+            self.see(outcome.cause.message)
+            self.host.misbehaved(self.pool_id, outcome.cause.message)
+            return
+        self.tell(evolve(outcome, chance=self.host.chance()))
+
+    def _notify(self, notice: Notify, before: Snapshot) -> None:
+        after = self._snapshot
+        if after.epoch != before.epoch:
+            self.see("")
+        if after is not before and not LIFECYCLE.states[after.state].serving:
+            self._close_gate()  # again, as the reason is another one
+        self._staff.announcer.moved(notice, before, after)
+        self._staff.waiters.answer(after, notice)
+
+    # --- what follows for engines and leases ---------------------------------------------------------------
+
+    def _hurry(self, before: Snapshot, after: Snapshot) -> None:
+        """A kill that has moved earlier is passed on to the engine it concerns."""
+        old = {one.token: one.kill_at for one in before.engines}
+        now = self.host.loop.time()
+        for one in after.engines:
+            known = old.get(one.token)
+            if known is not None and one.kill_at is not None and one.kill_at < known:
+                self.launching.end_soon(one, max(0.0, one.kill_at - now))
+
+    def _lose_leases(self, before: Snapshot, after: Snapshot) -> None:
+        """Before anybody is told of the new state, so that its count of leases is true."""
+        if after.engines is before.engines:
+            return
+        kept = {one.generation for one in after.engines}
+        for one in before.engines:
+            if one.generation not in kept and (lost := self.book.lose(one.generation)):
+                self._staff.announcer.leases_lost(tuple(lease.holder for lease in lost))
+
+    # --- waiting ---------------------------------------------------------------------------------------
+
+    async def _ask(self, wish: Wish) -> None:
+        """Take the step for a wish, and wait for its answer if there is more than the row to wait for."""
+        while self._stepping:  # noqa: ASYNC110 - somebody asks from within a step, in an eager task
+            await asyncio.sleep(0)
+        if self._closed or (self._leaving and not isinstance(wish, Halt)):
+            raise self._gone()
+        judge = judge_of(wish, self.host.clock)
+        if judge is None:
+            self.tell(wish)
+            return
+        with self._staff.waiters.one(judge) as answered:
+            self.tell(wish)
+            await answered
+
+    # --- the end ---------------------------------------------------------------------------------------
+
+    async def halt(self) -> None:
+        """The manager leaves: end it now, keeping the wish that it runs. Returns when stopped or stuck.
+
+        From now on nothing else can be asked of it.
+        """
+        self._leaving = True
+        with contextlib.suppress(EngineStuck):
+            await self._ask(Halt())
+
+    def hurry(self) -> None:
+        """Kill now what `halt` has only asked to end."""
+        self.tell(Halt(grace=0.0))
+
+    async def kill(self) -> None:
+        """End its engines past the state machine, whose every task is being cancelled; bounded in time."""
+        self._closed = True
+        if self._staff_ is not None:
+            await self._staff_.launching.kill(within=self.spec.limits.reclaim)
+
+    async def close(self) -> None:
+        """Let go of everything that could still come: timers, work under way, whoever waits."""
+        self._closed = True
+        self.host.shared.leave(self.pool_id)
+        self.host.turns.used(self.pool_id)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._staff_ is None:
+            return
+        staff = self._staff_
+        staff.lease_timer.close()
+        staff.health.close()
+        staff.waiters.fail(self._gone)
+        tasks = [*staff.work.tasks, *staff.launching.tasks]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CANCEL_PATIENCE)
+
+    def _gone(self) -> ManagerClosed:
+        if self._leaving:
+            return ManagerClosed("its manager has been closed", pool_id=self.pool_id, state=self.state)
+        what, remedy = "has been removed from its manager", "add it again, and use the pool that this returns"
+        return ManagerClosed(what, pool_id=self.pool_id, state=self.state, remedy=remedy)
