@@ -31,6 +31,7 @@ from pool_lifecycle.events import (
     Staged,
     Target,
 )
+from pool_lifecycle.guards import permit
 from pool_lifecycle.host import Host
 from pool_lifecycle.interfaces import Engine, StageProgress
 from pool_lifecycle.launching import Launching
@@ -232,6 +233,8 @@ async def back_off(pool: Subject, epoch: int) -> Outcome:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pool.spec.limits.memory_wait):
                 await until_enough(pool.spec, host, pool.see)
+    if not permit(pool.snapshot):
+        return Due(epoch)  # somebody else has the trial: that is no turn to be wasted
     turn = host.turns.ask(pool_id)
     if turn > host.clock():
         pool.tell(Postponed(epoch, until=turn))

@@ -73,8 +73,13 @@ class Actor:
         self.spec = spec
         self.host = host
         self.book = LeaseBook(spec.pool_id, spec.slots, host.clock)
-        shared = host.shared.join(spec.pool_id, spec.devices, self._catch_up)
-        self._snapshot = Snapshot.new(spec, lineage=lineage, now=host.loop.time(), shared=shared)
+        self._snapshot = Snapshot.new(
+            spec,
+            lineage=lineage,
+            now=host.loop.time(),
+            shared=host.shared.join(spec.pool_id, spec.devices, self._catch_up),
+            shared_breaker=host.blame.breaker,
+        )
         self._mailbox: deque[Event] | None = None
         self._stepping = False
         self._leaving = False
@@ -82,6 +87,7 @@ class Actor:
         self._observed, self._stage = "", Stage.HEALTH
         self._timer: asyncio.TimerHandle | None = None
         self._staff_: Staff | None = None
+        self._arm()  # a circuit that it shares may be open
 
     @property
     def _staff(self) -> Staff:

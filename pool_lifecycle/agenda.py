@@ -32,8 +32,9 @@ def _stable_periods(snapshot: Snapshot) -> Iterator[Appointment]:
     if server is None or server.healthy_at is None or not LIFECYCLE.states[snapshot.state].live:
         return
     rules = snapshot.rules
-    if any(circuit.holder == snapshot.pool_id for circuit in snapshot.circuits):
-        yield _run(server.generation, server.healthy_at, rules.breaker.stable)
+    for circuit in snapshot.circuits:
+        if circuit.holder == snapshot.pool_id:
+            yield _run(server.generation, server.healthy_at, rules.policy(circuit).stable)
     if snapshot.restart_count:
         yield _run(server.generation, server.healthy_at, rules.window.stable)
     counts = snapshot.crash_count + sum(

@@ -128,7 +128,7 @@ class _Starting:
 
     def __call__(self, snapshot: Snapshot, notice: Notify) -> Answer | None:
         self._overtaken_by = _OVERTAKES.get(notice.event, self._overtaken_by)
-        if notice.mark in (M.IN_TURN, M.RESTART) or notice.event is PoolEvent.POSTPONED:
+        if notice.mark in (M.IN_TURN, M.RESTART) or notice.source is notice.target is S.BACKING_OFF:
             return None  # on its way, through the wait that every restart has
         if LIFECYCLE.states[snapshot.state].serving:
             return DONE

@@ -2,8 +2,8 @@
 
 *Verdict.* Some events of a pool are news for its circuits. They are fed first; the guards of the pool's own
 row are asked afterwards, so that a failure which opens a circuit already sees it open. An opening circuit
-has no arrow of its own. A failure is news for the circuit of its class and for those on which the pool has
-a trial, whatever the class; in a storm the general circuit opens at once.
+has no arrow of its own. A failure is news for the circuit of its class, if the class counts, and for those on
+which the pool has a trial, whatever the class; in a storm the general circuit opens at once.
 
 *Permit.* Entering some states takes the permit of every circuit concerned: all of them or none (the rows
 that lead there ask for it). An operator's one start is granted by all of them or none, too.

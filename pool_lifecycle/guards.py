@@ -9,6 +9,7 @@ from pool_lifecycle.events import Event, Reload, Strategy
 from pool_lifecycle.lifecycle import When
 from pool_lifecycle.restart.circuit import Circuit
 from pool_lifecycle.snapshot import Intent, Snapshot
+from pool_lifecycle.waits import Awaits
 
 Guard = Callable[[Snapshot, Event], bool]
 
@@ -58,6 +59,7 @@ LIFECYCLE_GUARDS: dict[When, Guard] = {
     When.NO_PERMIT: lambda snapshot, _: not permit(snapshot),
     When.STOP_WANTED: lambda snapshot, _: snapshot.intent is not Intent.RUN,
     When.CAN_HEAL: lambda snapshot, _: can_heal(snapshot),
+    When.DELAYED: lambda snapshot, _: snapshot.awaits is Awaits.DELAY,
     When.FAILED_BEFORE: lambda snapshot, _: snapshot.cause is not None,
     When.CANNOT_HEAL: lambda snapshot, _: not can_heal(snapshot),
     When.NO_QUARANTINE: lambda snapshot, _: permit(snapshot),

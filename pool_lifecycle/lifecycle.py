@@ -122,6 +122,7 @@ class When(enum.StrEnum):
     CANNOT_HEAL = "cannot heal"
     CAN_HEAL = "can heal"
     FAILED_BEFORE = "failed before"
+    DELAYED = "delayed"
     NO_QUARANTINE = "no quarantine"
     SAME_MODEL = "same model"
     SAME_TARGET = "same target"
@@ -291,8 +292,9 @@ LIFECYCLE = Table(
             Row(E.DUE, FAILED, "a circuit opened meanwhile"),
             Row(E.POSTPONED, STAY, "the host starts one after the other"),
             Row(E.START, FAILED, "a circuit opened meanwhile", when=W.NO_PERMIT),
-            Row(E.START, BACKING_OFF, "an operator need not wait longer than the window and the host do",
+            Row(E.START, BACKING_OFF, "an operator need not wait out the delay", when=W.DELAYED,
                 mark=M.IN_TURN),
+            *_join(E.START, why="nobody can ask past the window and the host"),
             *_end(STOPPED, "nothing runs"),
         )),
         State(FAILED, STABLE, rows=(

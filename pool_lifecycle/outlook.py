@@ -28,7 +28,8 @@ def what_next(snapshot: Snapshot, now: float, observed: str = "") -> str:
         or not LIFECYCLE.states[snapshot.state].live
     ):
         return ""
-    return f"on trial, circuit {trial.name!r} closes in {seconds(_to_run(server.healthy_at, snapshot, now))}"
+    left = seconds(_to_run(trial, server.healthy_at, snapshot, now))
+    return f"on trial, circuit {trial.name!r} closes in {left}"
 
 
 def _no_attempt(snapshot: Snapshot, now: float) -> str:
@@ -40,9 +41,9 @@ def _no_attempt(snapshot: Snapshot, now: float) -> str:
     return f"circuit {bar.circuit!r} is open, one trial in {seconds(max(0.0, bar.due - now))}"
 
 
-def _to_run(healthy_at: float, snapshot: Snapshot, now: float) -> float:
+def _to_run(circuit: Circuit, healthy_at: float, snapshot: Snapshot, now: float) -> float:
     """How long a trial has to last yet."""
-    return max(0.0, healthy_at + snapshot.rules.breaker.stable - now)
+    return max(0.0, healthy_at + snapshot.rules.policy(circuit).stable - now)
 
 
 def next_attempt(snapshot: Snapshot, now: float, observed: str = "") -> str:
@@ -83,9 +84,9 @@ def _trial(circuit: Circuit, snapshot: Snapshot, now: float) -> str:
     """What closes it: the run has to last."""
     name, server = f"Circuit {circuit.name!r}", snapshot.server
     if server is None or server.healthy_at is None:
-        stable = seconds(snapshot.rules.breaker.stable)
+        stable = seconds(snapshot.rules.policy(circuit).stable)
         return f"{name} is half-open: this start is its one trial, and closes it once it has run {stable}."
-    left = seconds(_to_run(server.healthy_at, snapshot, now))
+    left = seconds(_to_run(circuit, server.healthy_at, snapshot, now))
     return f"{name} is half-open: this run is its one trial, and closes it in {left}."
 
 

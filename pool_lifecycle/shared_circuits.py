@@ -57,6 +57,7 @@ class SharedCircuits:
         joined = []
         for name in map(name_of, devices):
             device = self._devices.setdefault(name, _Device(Circuit(name, shared=True)))
+            self._age(device)
             device.pools[pool_id] = wake
             joined.append(device.circuit)
         return tuple(joined)
@@ -91,6 +92,15 @@ class SharedCircuits:
                 device.failed_at[pool_id] = now
                 if self._blame.lies_with_device(device.failed_at, now):
                     self._trip(device, pool_id, now)
+
+    def _age(self, device: _Device) -> None:
+        """What has come about while nobody was there to look."""
+        now, until = self._clock(), device.circuit.until
+        if until is not None and until <= now:
+            policy = self._blame.breaker
+            device.circuit = circuits.feed(
+                device.circuit, BreakerEvent.TIMEOUT, policy=policy, who="the host", now=now
+            )
 
     def _trip(self, device: _Device, by: str, now: float) -> None:
         policy = self._blame.breaker

@@ -50,7 +50,10 @@ class Intent(enum.StrEnum):
 
 @frozen(unsafe_hash=True, cache_hash=True)
 class Rules:  # noqa: PLW1641 - attrs makes the hash
-    """The numbers a pool's steps go by. `fixed_port`: the port of its engine was declared."""
+    """The numbers a pool's steps go by. `fixed_port`: the port of its engine was declared.
+
+    `shared_breaker` is for the circuits that it shares with other pools.
+    """
 
     limits: Limits = field(factory=Limits)
     backoff: Backoff = field(factory=Backoff)
@@ -58,12 +61,17 @@ class Rules:  # noqa: PLW1641 - attrs makes the hash
     window: Window = field(factory=Window)
     classes: ClassPolicies = field(factory=ClassPolicies)
     fixed_port: bool = False
+    shared_breaker: Breaker = field(factory=Breaker)
 
     def __eq__(self, other: object) -> bool:
         """Snapshots are compared at every step, and nearly always have the very same rules."""
         if self is other or not isinstance(other, Rules):
             return self is other
         return astuple(self, recurse=False) == astuple(other, recurse=False)
+
+    def policy(self, circuit: Circuit) -> Breaker:
+        """The numbers of a circuit."""
+        return self.shared_breaker if circuit.shared else self.breaker
 
     def treatment(self, kind: FailureClass) -> Treatment:
         """How failures of a class are treated."""
@@ -145,13 +153,21 @@ class Snapshot:
     quarantine: tuple[Instance, ...] = ()
 
     @classmethod
-    def new(cls, spec: PoolSpec, *, lineage: str, now: float, shared: tuple[Circuit, ...] = ()) -> Snapshot:
+    def new(
+        cls,
+        spec: PoolSpec,
+        *,
+        lineage: str,
+        now: float,
+        shared: tuple[Circuit, ...] = (),
+        shared_breaker: Breaker = Breaker(),  # noqa: B008 - a frozen value
+    ) -> Snapshot:
         """A pool that has never run. `lineage` is a random name, drawn by the caller.
 
-        `shared` has the circuits that it shares with other pools.
+        `shared` has the circuits that it shares with other pools, `shared_breaker` their numbers.
         """
-        fixed_port = spec.engine.port is not None
-        rules = _rules(spec.limits, spec.backoff, spec.breaker, spec.window, spec.classes, fixed_port)
+        numbers = (spec.limits, spec.backoff, spec.breaker, spec.window, spec.classes)
+        rules = _rules(*numbers, spec.engine.port is not None, shared_breaker)
         circuits = (*_own_circuits(spec.classes), *shared) if shared else _own_circuits(spec.classes)
         return cls(spec.pool_id, Target(spec.model), rules, lineage, since=now, circuits=circuits)
 

@@ -263,8 +263,7 @@ def _convicted(snapshot: Snapshot, rule: Feed, event: Event, now: float) -> Snap
     recent = tuple(one for one in snapshot.crashes if one.at + window.period > now)
     crashes, counted = (*recent, Crash(now, cause.kind)), rules.treatment(cause.kind).counted
     snapshot = evolved(snapshot, crashes=crashes, crash_count=snapshot.crash_count + counted)
-    if counted:
-        snapshot = _feed(snapshot, rule.news, now, _CONCERNED[rule.whose](snapshot, event))
+    snapshot = _feed(snapshot, rule.news, now, _CONCERNED[rule.whose](snapshot, event))
     if not window.storming(snapshot.restarts, now):
         return snapshot
     name, remedy = kind_of(snapshot.crashes)
@@ -274,15 +273,15 @@ def _convicted(snapshot: Snapshot, rule: Feed, event: Event, now: float) -> Snap
 
 def _of_its_class(snapshot: Snapshot, _event: Event) -> Concerned:
     assert snapshot.cause is not None  # a verdict is on a failure
-    name, pool_id = snapshot.rules.treatment(snapshot.cause.kind).circuit, snapshot.pool_id
-    return lambda one: one.name == name or one.holder == pool_id
+    rule, pool_id = snapshot.rules.treatment(snapshot.cause.kind), snapshot.pool_id
+    return lambda one: rule.ends_trial if one.holder == pool_id else rule.counted and one.name == rule.circuit
 
 
 def _long_enough(snapshot: Snapshot, event: Event) -> Concerned:
     """A trial has its own, shorter, period."""
     assert isinstance(event, RanStably)
     rules, trial, period = snapshot.rules, BreakerState.TRIAL, event.period
-    return lambda one: period >= (rules.breaker.stable if one.state is trial else rules.backoff.stable)
+    return lambda one: period >= (rules.policy(one).stable if one.state is trial else rules.backoff.stable)
 
 
 _CONCERNED: dict[Whose, Callable[[Snapshot, Event], Concerned]] = {
@@ -294,9 +293,9 @@ _CONCERNED: dict[Whose, Callable[[Snapshot, Event], Concerned]] = {
 
 
 def _feed(snapshot: Snapshot, news: BreakerEvent, now: float, concerned: Concerned) -> Snapshot:
-    policy, who = snapshot.rules.breaker, snapshot.pool_id
+    policy, who = snapshot.rules.policy, snapshot.pool_id
     after = tuple(
-        circuits.feed(one, news, policy=policy, who=who, now=now) if concerned(one) else one
+        circuits.feed(one, news, policy=policy(one), who=who, now=now) if concerned(one) else one
         for one in snapshot.circuits
     )
     return snapshot if after == snapshot.circuits else evolved(snapshot, circuits=after)

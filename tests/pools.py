@@ -38,6 +38,7 @@ from pool_lifecycle.lifecycle import LIFECYCLE, PoolEvent, PoolState
 from pool_lifecycle.restart.circuit import Circuit
 from pool_lifecycle.snapshot import Effect, Instance, Intent, Plan, Rules, Snapshot
 from pool_lifecycle.step import step
+from pool_lifecycle.waits import Awaits
 from tests.laws import CHANGING, ON_THE_WAY
 
 S, E = PoolState, PoolEvent
@@ -103,6 +104,7 @@ def pool_in(state: PoolState, **changes: Any) -> Snapshot:
         since=NOW - 100,
         deadline=NOW if declared.limit else None,
         not_before=NOW if state is S.BACKING_OFF else None,
+        awaits=Awaits.DELAY if state is S.BACKING_OFF else Awaits.NOTHING,
         intent=Intent.RUN if state in {*ON_THE_WAY, S.RECOVERING} else Intent.STOPPED,
         engines=engines,
         serving=1 if declared.live or engines == (evolve(SERVER, kill_at=NOW),) else None,

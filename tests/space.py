@@ -174,7 +174,7 @@ def canonical(pool: Snapshot) -> Snapshot:
         since=0.0,
         deadline=_there(pool.deadline),
         not_before=_there(pool.not_before),
-        awaits=Awaits.NOTHING,
+        awaits=Awaits.DELAY if pool.awaits is Awaits.DELAY else Awaits.NOTHING,
         engines=tuple(_instance(pool, one, number[one.generation]) for one in pool.engines),
         serving=number.get(pool.serving) if pool.serving is not None else None,
         generation=len(pool.engines),

@@ -170,3 +170,39 @@ def test_a_circuit_of_somebody_elses_device_is_no_news() -> None:
     """What the pool has no copy of changes nothing."""
     pool = pool_in(S.READY)
     assert step(pool, Shared(DEVICE), NOW) == (pool, ())
+
+
+# --- what an audit found ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [FailureClass.PORT_IN_USE, FailureClass.EXIT, FailureClass.CUDA])
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_trial_that_fails_uncounted_has_failed(kind: FailureClass, shared: bool) -> None:
+    """V5 PermitReturns, B-SUPER-025: whatever does not count elsewhere still decides a trial."""
+    said = ClassPolicies(exit=ClassPolicy(counted=False), cuda=ClassPolicy(counted=False))
+    trial = evolve(TRIAL, name="device 0", shared=shared)
+    pool = pool_in(S.RECOVERING, cause=evolve(CRASH, kind=kind), circuits=(Circuit("general"), trial))
+    done = after(evolve(pool, rules=Rules(classes=said), intent=Intent.RUN), Gone(EPOCH))
+    assert (done.state, done.circuits[1].state) == (S.FAILED, BreakerState.OPEN)
+    assert (done.circuits[0], done.crash_count) == (Circuit("general"), 0)
+
+
+@pytest.mark.parametrize("kind", [FailureClass.KILLED_BY_OPERATOR, FailureClass.HOST_RESTART])
+def test_a_trial_that_the_engine_did_not_end_goes_on(kind: FailureClass) -> None:
+    """B-SUPER-x4: it says nothing about the engine."""
+    pool = pool_in(S.RECOVERING, cause=evolve(CRASH, kind=kind), circuits=(TRIAL,), intent=Intent.RUN)
+    assert circuit(after(pool, Gone(EPOCH))) == TRIAL
+
+
+def test_a_shared_circuit_goes_by_the_hosts_numbers() -> None:
+    """B-SUPER-x7: one pool's own breaker says nothing about a device that others use too."""
+    rules = Rules(
+        breaker=Breaker(timeout=1.0, timeout_max=2.0, stable=1.0),
+        shared_breaker=Breaker(timeout=100.0, timeout_max=150.0, stable=50.0),
+    )
+    trial = evolve(TRIAL, name="device 0", shared=True, timeout=100.0)
+    pool = pool_in(S.RECOVERING, intent=Intent.RUN, rules=rules, circuits=(Circuit("general"), trial))
+    assert after(pool, Gone(EPOCH)).circuits[1].timeout == 150.0
+    ready = evolve(pool_in(S.READY), rules=rules, circuits=(Circuit("general"), trial))
+    assert after(ready, RanStably(1, 1.0)).circuits[1].state is BreakerState.TRIAL
+    assert after(ready, RanStably(1, 50.0)).circuits[1].state is BreakerState.CLOSED

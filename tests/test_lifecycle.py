@@ -19,6 +19,7 @@ from pool_lifecycle.events import Strategy
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolEvent, PoolState, When
 from pool_lifecycle.snapshot import Intent, Notify, Plan, Snapshot
 from pool_lifecycle.step import step
+from pool_lifecycle.waits import Awaits
 from tests.laws import snapshot_is_sound, step_is_sound
 from tests.pools import CRASH, HOPELESS, NEW, NOW, OLD, OPEN, OTHER, QUARANTINE, SPARE, event, pool_in
 
@@ -53,7 +54,7 @@ recovering | transient | - | - | end | stuck
     stuck > stuck; start > . (joined); stop > . (joined); drain > . (joined)
 backing_off | transient | - | - | back_off | due
     due[permit] > staging (restart); due > failed; postponed > .
-    start[no permit] > failed; start > backing_off (in turn)
+    start[no permit] > failed; start[delayed] > backing_off (in turn); start > . (joined)
     stop > stopped; drain > stopped
 failed | stable | - | - | - | -
     permitted[can heal] > backing_off (in turn); permitted > .
@@ -224,6 +225,7 @@ POOLS: dict[str, Callable[[Snapshot, bool], Snapshot]] = {
     W.CANNOT_HEAL: lambda pool, holds: evolve(pool, cause=HOPELESS if holds else CRASH),
     W.CAN_HEAL: lambda pool, holds: evolve(pool, cause=CRASH if holds else HOPELESS),
     W.FAILED_BEFORE: lambda pool, holds: evolve(pool, cause=CRASH if holds else None),
+    W.DELAYED: lambda pool, holds: evolve(pool, awaits=Awaits.DELAY if holds else Awaits.WINDOW),
     W.STAGED_AHEAD: lambda pool, holds: evolve(
         pool, plan=Plan(NEW, Strategy.STAGE_FIRST if holds else Strategy.DRAIN_FIRST)
     ),

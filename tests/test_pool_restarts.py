@@ -18,7 +18,7 @@ from pool_lifecycle.errors import PoolLifecycleError, StartFailed
 from pool_lifecycle.interfaces import Device
 from pool_lifecycle.lifecycle import PoolEvent, PoolState
 from pool_lifecycle.pool import Pool
-from pool_lifecycle.records import Moved, Record
+from pool_lifecycle.records import Moved, Record, RestartScheduled
 from pool_lifecycle.restart.backoff import Backoff
 from pool_lifecycle.restart.budget import Budget
 from pool_lifecycle.restart.circuit import Breaker
@@ -26,6 +26,7 @@ from pool_lifecycle.restart.classes import ClassPolicies, ClassPolicy
 from pool_lifecycle.restart.window import Window
 from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import EngineScript, MemoryGpuProbe
+from pool_lifecycle.waits import Awaits
 from tests.worlds import BROKEN, WORKS, World, a_spec, a_world, virtually
 
 PATIENT = Breaker(threshold=1000)
@@ -309,3 +310,41 @@ async def test_the_turn_is_taken_when_the_memory_is_there() -> None:
         await asyncio.gather(*(pool.reached("ready") for pool in pools))
         times = restarts(world.records)
         assert [later - earlier for earlier, later in itertools.pairwise(times)] == [2.0] * 4
+
+
+@virtually
+async def test_asking_again_and_again_does_not_put_the_start_off() -> None:
+    """V1, V4: who polls `start` while memory is waited for waits no longer for it."""
+    gpus = MemoryGpuProbe([Device(0, "GPU-0", "a GPU", 80, 10)])
+    spec: dict[str, Any] = {"engine": {"device_memory": 60}, "gpu_probe": "memory"}
+    async with a_world(fails(FailureClass.DEVICE_OUT_OF_MEMORY), WORKS, gpus=gpus, **spec) as world:
+        began = world.now
+        await world.began(world.pool.start())
+        asked = [await world.began(world.pool.start())]
+        while world.pool.state != "ready":
+            await asyncio.sleep(10)
+            asked.append(await world.began(world.pool.start()))
+        assert world.now - began <= 80
+        await asyncio.gather(*asked)
+        assert len([one for one in world.of(RestartScheduled) if one.awaits is not Awaits.TURN]) == 2
+
+
+@virtually
+async def test_whoever_lost_the_trial_uses_up_no_turn() -> None:
+    """V6: a hundred pools wait for one device; another pool's restart does not wait for them."""
+    cuda, budget = fails(FailureClass.CUDA), Budget(burst=5, rate=1.0)
+    async with a_world(*(cuda,) * 2, WORKS, manager={"restarts": budget}) as world:
+        on_device = [await world.manager.add(a_spec(f"p{n}", device_mask="0")) for n in range(100)]
+        for pool in on_device[:2]:
+            await world.began(pool.start())
+        await asyncio.gather(*(pool.reached("failed") for pool in on_device[:2]))
+        for pool in on_device[2:]:
+            await world.began(pool.start())
+        await world.pool.start()
+        while not any(pool.state == "ready" for pool in on_device):  # noqa: ASYNC110 - whichever it is
+            await asyncio.sleep(1)
+        began = world.now
+        next(one for one in world.living if one.request.pool_id == "chat").crash()
+        await world.pool.reached("recovering")
+        await world.pool.reached("ready")
+        assert world.now - began == 1.0

@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pool_lifecycle import pool as pool_module
+from pool_lifecycle import actor
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.errors import LeaseRefused
 from pool_lifecycle.events import Event, Reload, Strategy, Target
@@ -79,7 +79,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patch = mock.patch.object(pool_module, "step", lawful_step)
+        self.patch = mock.patch.object(actor, "step", lawful_step)
         self.patch.start()
         self.script, self.staging = WORKS, StageScript()
         self.errors: list[dict[str, Any]] = []

@@ -104,7 +104,7 @@ def test_a_turn_on_the_host_postpones_it() -> None:
     (hastened,) = news(pool, Start())
     assert isinstance(hastened, RestartScheduled)
     assert (hastened.awaits, hastened.backoff) == (Awaits.NOTHING, 0.0)
-    assert hastened.why == "an operator need not wait longer than the window and the host do"
+    assert hastened.why == "an operator need not wait out the delay"
 
 
 def test_a_restart_begins_with_its_number() -> None:

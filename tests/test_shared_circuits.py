@@ -194,3 +194,32 @@ async def test_every_pool_gets_its_turn_to_try() -> None:
         await asyncio.sleep(12 * 1800)
         tries = Counter(request.pool_id for request in world.launcher.launched)
         assert min(tries[pool.pool_id] for pool in pools) >= 3
+
+
+@virtually
+async def test_a_circuit_ages_while_nobody_has_it() -> None:
+    """B-SUPER-x7: who joins after its time-out finds it half-open, and may try."""
+    async with a_world(*(CUDA,) * 2, WORKS) as world:
+        for pool in await two_failing(world):
+            await pool.stop()
+            await world.manager.remove(pool.pool_id)
+        early = await world.manager.add(a_spec("early", device_mask="0"))
+        assert states([early]) == ["open"]
+        await asyncio.sleep(301)
+        assert states([early]) == ["half_open"]
+        await world.manager.remove("early")
+        late = await world.manager.add(a_spec("late", device_mask="0"))
+        await late.start()
+        assert states([late]) == ["trial"]
+
+
+@virtually
+async def test_a_pool_that_joins_late_finds_what_has_come_due() -> None:
+    """The time-out ended while no pool had the circuit."""
+    async with a_world(*(CUDA,) * 2, WORKS) as world:
+        for pool in await two_failing(world):
+            await pool.stop()
+            await world.manager.remove(pool.pool_id)
+        await asyncio.sleep(10_000)
+        late = await world.manager.add(a_spec("late", device_mask="0"))
+        assert states([late]) == ["half_open"]

@@ -26,7 +26,8 @@ class Treatment:
     delay, within the window and the host's budget. `multiplier` is that of the back-off delay. `circuit` is
     the name of the one that counts it. `awaits_memory`: a restart waits until its devices have the memory
     that the pool declares. `blames_device`: several pools failing so on one device open that device's
-    circuit. `remedy` is said instead of what the failure itself says would help.
+    circuit. `ends_trial`: a trial that ends so has failed, whether that counts otherwise or not. `remedy` is
+    said instead of what the failure itself says would help.
     """
 
     retry: bool | None = None
@@ -35,10 +36,11 @@ class Treatment:
     circuit: str = GENERAL
     awaits_memory: bool = False
     blames_device: bool = False
+    ends_trial: bool = True
     remedy: str = ""
 
 
-_NOT_OURS = Treatment(counted=False)
+_NOT_THE_ENGINES = Treatment(counted=False, ends_trial=False)
 """Endings that say nothing about the engine."""
 
 TREATMENTS: dict[FailureClass, Treatment] = {
@@ -57,9 +59,9 @@ TREATMENTS: dict[FailureClass, Treatment] = {
     F.STAGING: Treatment(),
     F.PREFLIGHT: Treatment(),
     F.UNKNOWN: Treatment(),
-    F.KILLED_BY_OPERATOR: _NOT_OURS,
-    F.MANAGER_EXIT: _NOT_OURS,
-    F.HOST_RESTART: _NOT_OURS,
+    F.KILLED_BY_OPERATOR: _NOT_THE_ENGINES,
+    F.MANAGER_EXIT: _NOT_THE_ENGINES,
+    F.HOST_RESTART: _NOT_THE_ENGINES,
 }
 """The defaults, by class."""
 
