@@ -298,7 +298,7 @@ LIFECYCLE = Table(
             *_end(STOPPED, "nothing runs"),
         )),
         State(FAILED, STABLE, rows=(
-            Row(E.PERMITTED, BACKING_OFF, "a circuit allows a start again", when=W.CAN_HEAL, mark=M.IN_TURN),
+            Row(E.PERMITTED, BACKING_OFF, "a circuit allows a start again", when=W.CAN_HEAL),
             Row(E.PERMITTED, STAY, "still, trying again cannot help until somebody acts"),
             Row(E.START, BACKING_OFF, "an operator asks, and every circuit allows it", when=W.PERMIT,
                 mark=M.IN_TURN),

@@ -299,16 +299,17 @@ def _killed_by(instance: Instance, kill_at: float) -> Instance:
 
 
 def _backing_off(snapshot: Snapshot, row: Row, event: Event, now: float) -> Snapshot:
-    """The delay is for failures that count, and not for operators; the window is for all."""
+    """The delay is for failures that count, from the verdict on, not for operators; the window is for all."""
     rules, cause = snapshot.rules, snapshot.cause
-    delay = 0.0
+    wanted = now
     if row.mark != Mark.IN_TURN and cause is not None and (rule := rules.treatment(cause.kind)).counted:
         chance: float = getattr(event, "chance", 0.0)
-        delay = rules.backoff.delay(snapshot.crash_count, chance, rule.multiplier)
-    opens = rules.window.opens(snapshot.restarts, now + delay)
-    if opens > now + delay:
+        convicted = snapshot.crashes[-1].at if snapshot.crashes else now
+        wanted = max(now, convicted + rules.backoff.delay(snapshot.crash_count, chance, rule.multiplier))
+    opens = rules.window.opens(snapshot.restarts, wanted)
+    if opens > wanted:
         return _due(snapshot, opens, Awaits.WINDOW)
-    return _due(snapshot, now + delay, Awaits.DELAY if delay else Awaits.NOTHING)
+    return _due(snapshot, wanted, Awaits.DELAY if wanted > now else Awaits.NOTHING)
 
 
 def _due(snapshot: Snapshot, when: float, awaits: Awaits) -> Snapshot:

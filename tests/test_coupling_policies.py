@@ -206,3 +206,12 @@ def test_a_shared_circuit_goes_by_the_hosts_numbers() -> None:
     ready = evolve(pool_in(S.READY), rules=rules, circuits=(Circuit("general"), trial))
     assert after(ready, RanStably(1, 1.0)).circuits[1].state is BreakerState.TRIAL
     assert after(ready, RanStably(1, 50.0)).circuits[1].state is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize(("ago", "left"), [(0.25, 0.75), (5.0, 0.0)])
+def test_a_permit_does_not_cut_the_delay_short(ago: float, left: float) -> None:
+    """S14 BackoffLaw: a circuit that closes soon after the pool failed is no operator's command."""
+    failed = pool_in(S.FAILED, cause=CRASH, crash_count=1, crashes=(Crash(NOW - ago, CRASH.kind),))
+    device = evolve(OPEN, name="device 0", shared=True)
+    done = after(evolve(failed, circuits=(Circuit("general"), device)), Shared(DEVICE))
+    assert (done.state, done.not_before) == (S.BACKING_OFF, NOW + left)

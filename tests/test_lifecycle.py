@@ -57,7 +57,7 @@ backing_off | transient | - | - | back_off | due
     start[no permit] > failed; start[delayed] > backing_off (in turn); start > . (joined)
     stop > stopped; drain > stopped
 failed | stable | - | - | - | -
-    permitted[can heal] > backing_off (in turn); permitted > .
+    permitted[can heal] > backing_off; permitted > .
     start[permit] > backing_off (in turn); start > . (no permit)
     reset[permit] > backing_off (in turn); reset > . (no permit)
     allow_one[no quarantine] > backing_off (in turn); allow_one > . (refused); reload > . (configured)

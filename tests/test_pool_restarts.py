@@ -280,16 +280,20 @@ def test_whoever_asks_restarts_stay_within_their_limits(
     virtual_time.run(history())
 
 
+JUDGED_IN = (PoolState.RECOVERING, PoolState.STAGING, PoolState.STUCK)
+JUDGED_TO = (PoolState.BACKING_OFF, PoolState.FAILED)
+"""Between them there is a verdict on a failure."""
+
+
 def assert_no_restart_came_too_early(records: list[Record]) -> None:
     """After a failure that counts, the shortest delay at least, unless an operator asked."""
     left: dict[str, float] = {}
     for one in records:
         if not isinstance(one, Moved):
             continue
-        waits = one.notice.target is PoolState.BACKING_OFF
-        if waits and one.notice.mark == "in turn":
+        if one.notice.mark == "in turn":
             left[one.pool_id] = one.at
-        elif waits and one.notice.source is not PoolState.BACKING_OFF:
+        elif one.notice.source in JUDGED_IN and one.notice.target in JUDGED_TO:
             left[one.pool_id] = one.at + DELAYS.minimum
         elif one.notice.source is PoolState.BACKING_OFF and one.notice.event is PoolEvent.DUE:
             assert one.at >= left[one.pool_id]
