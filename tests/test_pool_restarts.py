@@ -280,7 +280,7 @@ def test_whoever_asks_restarts_stay_within_their_limits(
     virtual_time.run(history())
 
 
-JUDGED_IN = (PoolState.RECOVERING, PoolState.STAGING, PoolState.STUCK)
+JUDGED_IN = (PoolState.RECOVERING, PoolState.STAGING)
 JUDGED_TO = (PoolState.BACKING_OFF, PoolState.FAILED)
 """Between them there is a verdict on a failure."""
 
