@@ -7,7 +7,7 @@ from itertools import filterfalse
 from pool_lifecycle.accounts import Accounts
 from pool_lifecycle.host import Host
 from pool_lifecycle.leases import LeaseBook
-from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
+from pool_lifecycle.lifecycle import DRAINS, LIFECYCLE
 from pool_lifecycle.records import (
     CircuitMoved,
     EngineCrashed,
@@ -67,7 +67,7 @@ class Announcer:
         fields = EntryFields(
             live=state.live,
             ready=state.serving,
-            draining=after.state in (PoolState.DRAINING, PoolState.RELOADING_DRAINING),
+            draining=after.state in DRAINS,
             last_error=str(after.cause) if after.cause else None,
             engine_version=self._spec.engine.version if state.live else None,
         )

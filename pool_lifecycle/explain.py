@@ -9,7 +9,7 @@ from pool_lifecycle.barring import storm_of, stormy
 from pool_lifecycle.causes import Stage
 from pool_lifecycle.conclusions import conclusion, facts
 from pool_lifecycle.leases import LeaseBook
-from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
+from pool_lifecycle.lifecycle import DRAINS, LIFECYCLE, PoolState
 from pool_lifecycle.outlook import circuits, next_attempt, what_helps
 from pool_lifecycle.refusals import WATCHED, new_model, residue
 from pool_lifecycle.snapshot import Intent, Snapshot
@@ -79,7 +79,7 @@ def _leases(snapshot: Snapshot, book: LeaseBook, now: float) -> Iterator[str]:
     if not LIFECYCLE.states[snapshot.state].live:
         return
     held = book.blockers(now)
-    if snapshot.state in (S.DRAINING, S.RELOADING_DRAINING) and held:
+    if snapshot.state in DRAINS and held:
         named = ", ".join(f"{one.holder} ({seconds(one.age)})" for one in held[:BLOCKERS_SHOWN])
         more = f" and {len(held) - BLOCKERS_SHOWN} more" if len(held) > BLOCKERS_SHOWN else ""
         yield f"It waits for {plural(len(held), 'lease')}: {named}{more}."

@@ -415,3 +415,6 @@ LIFECYCLE = Table(
     ),
 )  # fmt: skip
 """The table. `LIFECYCLE.states[...]` has each state with its common and shared rows written out."""
+
+DRAINS = frozenset(state for state, one in LIFECYCLE.states.items() if one.activity == Activity.DRAIN)
+"""The states in which leases in flight may finish and no new ones are granted."""

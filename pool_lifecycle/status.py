@@ -9,7 +9,7 @@ from attrs import frozen
 from pool_lifecycle.addressing import url_of
 from pool_lifecycle.causes import Cause
 from pool_lifecycle.lease import Blocker
-from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
+from pool_lifecycle.lifecycle import DRAINS, LIFECYCLE, PoolState
 from pool_lifecycle.outlook import what_next
 from pool_lifecycle.restart.storm import Storm
 
@@ -72,7 +72,7 @@ class PoolStatus:
             since=now - snapshot.since,
             live=state.live,
             ready=state.serving,
-            draining=snapshot.state in (PoolState.DRAINING, PoolState.RELOADING_DRAINING),
+            draining=snapshot.state in DRAINS,
             intent=snapshot.intent,
             generation=server.generation if server else None,
             pid=handle.pid if handle else None,
