@@ -95,8 +95,8 @@ class ExitStatus:
 
     @property
     def success(self) -> bool:
-        """True only for a real exit code 0."""
-        return self.code == 0
+        """True only for a real exit code 0; a driver that tells of a signal as well tells nothing good."""
+        return self.code == 0 and self.signal is None
 
     def __str__(self) -> str:
         if self.code is not None:

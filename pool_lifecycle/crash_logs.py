@@ -18,6 +18,10 @@ from pool_lifecycle.statedir import PRIVATE
 KEPT = 5
 """How many runs of a pool are kept (B-SUPER-x3)."""
 
+WAITING = 64
+"""How many runs of one host may wait to be kept: what crashes together, as when a device fails, may well be
+that many; what a disk that hangs leaves waiting is bounded by it, each with a task and a descriptor."""
+
 MOST = 2**20
 """How much is kept of one run: the end of what it wrote, in bytes."""
 

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from attrs import evolve, frozen
 
-from pool_lifecycle.cancelling import only_ours
+from pool_lifecycle.cancelling import is_cancelled, only_ours
 from pool_lifecycle.causes import Cause
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.events import Unhealthy
@@ -36,6 +36,7 @@ from pool_lifecycle.records import EngineUnhealthy
 from pool_lifecycle.snapshot import Instance, Snapshot
 from pool_lifecycle.ticks import TICK
 from pool_lifecycle.verdict import FailedCheck
+from pool_lifecycle.wording import plural
 
 T = TypeVar("T")
 
@@ -44,6 +45,9 @@ Report: TypeAlias = Callable[[str, str], None]
 
 PATIENCE = 5.0
 """Seconds after its time-out at which a probe that does not keep to it is given up."""
+
+LEFT = 8
+"""How many checks of one pool may hang, deaf to being cancelled, before no other begins: each is a task."""
 
 EVERY = 120.0
 """Seconds between two looks at the process tree behind the healthy answers, and at who holds its port.
@@ -66,15 +70,16 @@ class HealthWatch:
     """Watches one pool's serving engine. Enough failed checks in a row become the fact `Unhealthy`."""
 
     __slots__ = (
-        *("_book", "_busy", "_engine", "_erred", "_failed", "_launching", "_muted"),
-        *("_progress", "_said", "_task", "_thorough", "_tick", "_tried"),
+        *("_book", "_busy", "_engine", "_erred", "_failed", "_hung", "_launching", "_left", "_limit"),
+        *("_muted", "_progress", "_said", "_task", "_thorough", "_tick", "_tried"),
     )
 
     def __init__(self, launching: Launching, book: LeaseBook) -> None:
         self._launching = launching
         self._book = book
-        self._tick = 0
+        self._tick = self._limit = 0
         self._task: asyncio.Task[None] | None = None
+        self._left: tuple[asyncio.Task[None], ...] = ()
         self._forget()
 
     def _forget(self) -> None:
@@ -82,7 +87,7 @@ class HealthWatch:
         self._failed: tuple[FailedCheck, ...] = ()
         self._progress: Progress | None = None
         self._said: Finding | None = None
-        self._busy = self._erred = self._muted = self._thorough = self._tried = False
+        self._busy = self._erred = self._hung = self._muted = self._thorough = self._tried = False
 
     def follow(self, snapshot: Snapshot) -> None:
         """Watch the engine that serves now, and no other. A check under way on another counts nothing."""
@@ -98,9 +103,7 @@ class HealthWatch:
     def close(self) -> None:
         """Watch nothing any more."""
         self._launching.host.ticks.forget(self._tick, self._begin)
-        if self._task is not None:
-            self._task.cancel()
-        self._task = None
+        self._call_off()
         self._forget()
 
     @property
@@ -112,6 +115,8 @@ class HealthWatch:
         health, now = self._launching.spec.health, self._launching.host.loop.time()
         if self._failed:
             yield f"{len(self._failed)} of {health.failures} health checks failed: {self._failed[-1].detail}"
+        if self._hung:
+            yield f"its health probe hangs: {self._how_hung()}"
         if self._busy:
             yield "it is busy: it does not answer, but gets on with its work"
         if self._progress is not None and (still := self._progress.stood_still(now)):
@@ -122,8 +127,15 @@ class HealthWatch:
     # --- one check -------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        if self._engine is not None:  # as it is when another call of the same tick has ended it
-            self._task = self._launching.keep(self._check(self._engine))
+        if self._engine is None:  # as it is when another call of the same tick has ended it
+            return
+        if len(self._hanging()) >= LEFT:
+            self._hangs()
+            self._wait()
+            return
+        host, patience = self._launching.host, self._launching.spec.health.timeout + 3 * PATIENCE
+        self._limit = host.ticks.at(host.loop.time() + patience, self._give_up_check)
+        self._task = self._launching.keep(self._check(self._engine))
 
     async def _check(self, engine: Instance) -> None:
         await asyncio.sleep(0)  # where tasks begin at once, `_task` is not this one before
@@ -131,12 +143,49 @@ class HealthWatch:
         if self._task is not asyncio.current_task():
             return  # called off, whatever the driver has made of that
         self._task = None  # what is over is not kept, and not cancelled by the step that it causes
-        self._muted, self._erred = self._erred, False
-        self._said = self._launching.follow(engine)
+        self._hung = False
+        self._over(engine)
         if sight is not None:
             self._judge(engine, sight)
         if self._engine is engine:
             self._wait()
+
+    def _over(self, engine: Instance) -> None:
+        self._call_off()
+        self._muted, self._erred = self._erred, False
+        self._said = self._launching.follow(engine)
+
+    def _give_up_check(self) -> None:
+        """The check under way has had time to end, and to heed that it was cancelled for its lateness.
+
+        That is a driver's fault and no news of the engine, which is asked again as if this had not been.
+        """
+        if self._task is not None and self._engine is not None:
+            self._over(self._engine)
+            self._hangs()
+            self._wait()
+
+    def _call_off(self) -> None:
+        self._launching.host.ticks.forget(self._limit, self._give_up_check)
+        if self._task is not None:
+            self._task.cancel()
+            self._left = (*self._hanging(), self._task)
+        self._task = None
+
+    def _hanging(self) -> tuple[asyncio.Task[None], ...]:
+        """The checks that were called off and still go on, of this engine and of those before it."""
+        self._left = tuple(one for one in self._left if not one.done())
+        return self._left
+
+    def _hangs(self) -> None:
+        if not self._hung:
+            self._launching.misbehaved(f"a health check hangs: {self._how_hung()}")
+        self._hung = True
+
+    def _how_hung(self) -> str:
+        hanging = len(self._hanging())
+        stop = "; no other begins before one of them has ended" if hanging >= LEFT else ""
+        return f"{plural(hanging, 'question')} did not end when cancelled{stop}"
 
     def _wait(self) -> None:
         host, last = self._launching.host, self._tick
@@ -191,7 +240,9 @@ class HealthWatch:
         return None
 
     def _once(self, report: Report, what: str) -> None:
-        """Report it, but not again at every check."""
+        """Report it, but not again at every check; not at all what comes of a check that was called off."""
+        if is_cancelled():
+            return
         if not self._muted and not self._erred:
             report(self._launching.spec.pool_id, what)
         self._erred = True

@@ -30,7 +30,7 @@ class Host:
 
     `clock` is the loop's (monotonic seconds), `ticks` is for what may come a little late. `turns` gives the
     pools' restarts their turns, `shared` has the circuits of devices. Who copies a log holds `copying`: one
-    at a time is enough for a disk.
+    at a time is enough for a disk. `copies` has all that are under way or wait for that.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -46,6 +46,7 @@ class Host:
     clock: Callable[[], float] = field(init=False)
     ticks: Ticks = field(init=False)
     copying: asyncio.Lock = field(factory=asyncio.Lock, init=False)
+    copies: set[asyncio.Task[None]] = field(factory=set, init=False)
     turns: Turns = field(init=False)
     shared: SharedCircuits = field(init=False)
 
@@ -60,11 +61,14 @@ class Host:
         return self.random.uniform(-1.0, 1.0)
 
     def observe(self, record: Record) -> None:
-        """Tell every observer. One that raises is logged and disturbs nobody."""
+        """Tell every observer. One that raises is logged and disturbs nobody.
+
+        Nor does a CancelledError: nothing is awaited here, so that it is the observer's own.
+        """
         for observer in self.observers:
             try:
                 observer(record)
-            except Exception:  # noqa: BLE001 - an observer is a guest
+            except (Exception, asyncio.CancelledError):  # noqa: BLE001 - an observer is a guest
                 _log.exception("observer %r raised at %r", observer, record)
 
     def _circuit_moved(self, pool_id: str, change: CircuitChanged, pools: tuple[str, ...]) -> None:

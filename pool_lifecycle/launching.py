@@ -13,7 +13,7 @@ from attrs import define, field
 from pool_lifecycle import crash_logs, handoff
 from pool_lifecycle.addressing import url_of
 from pool_lifecycle.cancelling import only_ours
-from pool_lifecycle.causes import LOST, Cause, ExitStatus
+from pool_lifecycle.causes import LOST, Cause, Confidence, ExitStatus, FailureClass, Stage
 from pool_lifecycle.devices import cuda_visible
 from pool_lifecycle.events import Event, Exited, Launched, Target
 from pool_lifecycle.host import Host
@@ -30,11 +30,12 @@ from pool_lifecycle.interfaces import (
 )
 from pool_lifecycle.own_words import Finding
 from pool_lifecycle.postmortem import NOT_KEPT, Launch, judged
-from pool_lifecycle.promises import expected
+from pool_lifecycle.promises import SHOWN, expected, expected_status
 from pool_lifecycle.records import CrashLogKept, EngineEnded
 from pool_lifecycle.snapshot import Instance, Snapshot
 from pool_lifecycle.spec import PoolSpec
 from pool_lifecycle.verdict import FailedCheck
+from pool_lifecycle.wording import cut
 
 T = TypeVar("T")
 
@@ -63,6 +64,7 @@ class Launching:
     _tasks: dict[str, asyncio.Task[Engine]] = field(factory=dict, init=False)
     _watches: dict[str, asyncio.Task[ExitStatus]] = field(factory=dict, init=False)
     _background: set[asyncio.Task[Any]] = field(factory=set, init=False)
+    _unread: set[str] = field(factory=set, init=False)
     _port: int | None = field(default=None, init=False)
     _missed: str | None = field(default=None, init=False)
 
@@ -108,6 +110,7 @@ class Launching:
         self.engines.pop(instance.token, None)
         self._launches.pop(instance.token, None)
         self._watches.pop(instance.token, None)
+        self._unread.discard(instance.token)
 
     def _forget_task(self, token: str) -> None:
         task = self._tasks.pop(token)
@@ -122,7 +125,7 @@ class Launching:
         launched = await self.launcher.launch(request=request)
         engine = expected(Engine, launched, "launch")  # type: ignore[type-abstract]
         self.engines[instance.token] = engine
-        launch.log.look(launch.at)  # so that its file is held, wherever a rotation may take it
+        self.follow(instance)  # so that its file is held, wherever a rotation may take it
         self._watches[instance.token] = self.keep(self._watch(instance, launch, engine))
         self.pool.tell(Launched(instance.token, engine.handle))
         return engine
@@ -135,7 +138,7 @@ class Launching:
         """Tell the pool when the engine has ended, from its launch on, whatever state the pool is in."""
         try:
             with only_ours():
-                status = expected(ExitStatus, await engine.wait(), "wait")
+                status = expected_status(await engine.wait(), "wait")
         except asyncio.CancelledError:
             if self._missed != instance.token:
                 raise
@@ -143,14 +146,21 @@ class Launching:
         except Exception as error:  # noqa: BLE001 - a driver's broken promise must not hide an ending
             self.misbehaved(f"waiting for generation {instance.generation} failed: {error!r}")
             status = LOST
-        graceful = (self.spec.engine.exit_zero or self.profile.exit_zero) == ExitZero.GRACEFUL
-        now, healthy = self.host.loop.time(), self._was_healthy(instance)
-        cause = judged(launch, status, now=now, healthy=healthy, graceful=graceful)
+        now, graceful, healthy = self.host.loop.time(), self._graceful(), self._was_healthy(instance)
+        cause = self._judged(instance, launch, status, healthy=healthy, graceful=graceful)
         launch.cause = cause
         self.host.observe(EngineEnded(self.spec.pool_id, now, instance.generation, now - launch.at, cause))
         self.pool.tell(Exited(instance.token, status, cause, graceful))
         self._keep_log(instance, launch, cause)
         return status
+
+    def _graceful(self) -> bool:
+        """Whether exit code 0 of an engine means that it is done."""
+        try:
+            return (self.spec.engine.exit_zero or self.profile.exit_zero) == ExitZero.GRACEFUL
+        except Exception as error:  # noqa: BLE001 - a driver's broken promise must not hide an ending
+            self.misbehaved(f"what exit code 0 means could not be asked for: {error!r}")
+            return False
 
     async def miss(self, instance: Instance, patience: float) -> None:
         """Its engine has ended: unless that is told within `patience` seconds, tell it with a lost status."""
@@ -173,7 +183,13 @@ class Launching:
         Words of a healthy engine are a doubt, no more. Cheap where nothing is new; never raises.
         """
         launch = self._launches.get(instance.token)
-        return None if launch is None else launch.log.look(self.host.loop.time())
+        try:
+            return None if launch is None else launch.log.look(self.host.loop.time())
+        except Exception as error:  # noqa: BLE001 - what a profile looks for may be nonsense
+            if instance.token not in self._unread:
+                self.misbehaved(f"the log of generation {instance.generation} cannot be read: {error!r}")
+            self._unread.add(instance.token)
+            return None
 
     def verdict(self, instance: Instance) -> Cause:
         """Why the engine of `instance`, whose `watch` is done, ended."""
@@ -184,21 +200,40 @@ class Launching:
     def unhealthy(self, instance: Instance, checks: tuple[FailedCheck, ...]) -> Cause:
         """Why the living engine of `instance` is taken for crashed after these failed checks in a row."""
         launch = self._launches[instance.token]
-        cause = judged(launch, None, now=self.host.loop.time(), checks=checks)
+        cause = self._judged(instance, launch, None, checks=checks)
         self._keep_log(instance, launch, cause)
         return cause
+
+    def _judged(self, instance: Instance, launch: Launch, status: ExitStatus | None, **more: Any) -> Cause:
+        """Why it ended, or is to be ended. V3: an ending is told, also where nobody can say why."""
+        try:
+            return judged(launch, status, now=self.host.loop.time(), **more)
+        except Exception as error:  # noqa: BLE001 - whatever drivers have made the evidence of
+            self.misbehaved(f"why generation {instance.generation} ended cannot be told: {error!r}")
+            how = "was taken for crashed" if status is None else f"ended ({status})"
+            said = f"the engine {how}; why cannot be told: {cut(repr(error), SHOWN)}"
+            help_ = f"look at the engine's log, {launch.request.log_path}"
+            return Cause(
+                FailureClass.UNKNOWN, Stage.RUN, said, remedy=help_, exit=status, confidence=Confidence.GUESS
+            )
 
     def _keep_log(self, instance: Instance, launch: Launch, cause: Cause) -> None:
         """Keep what a crashed engine wrote, but once; the pool does not wait for the disk."""
         if launch.kept or cause.kind in NOT_KEPT:
             return
         launch.kept = True
+        if len(self.host.copies) >= crash_logs.WAITING:
+            what = f"the log of generation {instance.generation}, which crashed, is not kept"
+            self.host.trouble(self.spec.pool_id, f"{what}: {len(self.host.copies)} others wait for the disk")
+            return
         folder, log = self.host.paths.crash_logs(self.spec.pool_id), launch.log
         copy = partial(crash_logs.keep, log, log.begin, log.end)
         generation = instance.generation
-        self.keep(
+        task = self.keep(
             self._kept(generation, partial(copy, folder=folder, generation=generation, at=self.host.wall()))
         )
+        self.host.copies.add(task)
+        task.add_done_callback(self.host.copies.discard)
 
     async def _kept(self, generation: int, copy: Callable[[], str | None]) -> None:
         pool_id = self.spec.pool_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable
 
 from attrs import evolve
@@ -23,7 +24,7 @@ from pool_lifecycle.interfaces import (
 )
 from pool_lifecycle.launching import Launching
 from pool_lifecycle.progress import Progress, Reading
-from pool_lifecycle.promises import expected
+from pool_lifecycle.promises import expected, expected_health
 from pool_lifecycle.snapshot import Instance
 
 PROBE_GAP = 0.010
@@ -76,7 +77,7 @@ class Readiness:
     async def _ask(self, target: ProbeTarget) -> Health:
         answer = await self._probe.check(target=target, timeout=self._launching.spec.health.timeout)
         heed()
-        return expected(Health, answer, "check")
+        return expected_health(answer, "check")
 
     # --- work ------------------------------------------------------------------------------------------
 
@@ -103,7 +104,7 @@ class Readiness:
         target = self._target(self._launching.engines[instance.token], work.path)
         count = await probe.count(target=target, names=names, timeout=limit)
         heed()
-        return None if count is None else float(count)
+        return float(count) if count is not None and math.isfinite(count) else None
 
     # --- whose answer it is ----------------------------------------------------------------------------
 

@@ -352,6 +352,8 @@ class Odd(MemoryHealthProbe):
             raise ZeroDivisionError
         if self.how == "is cancelled":
             raise asyncio.CancelledError
+        if self.how in {"nan", "inf"}:
+            return float(self.how) if self.counts % 2 else -float(self.how)
         return "many"  # type: ignore[return-value]
 
 
@@ -373,6 +375,22 @@ def test_what_could_not_be_asked_convicts_nobody(how: str) -> None:
             assert serves_on(world)
             assert odd[0].counts > 50
             assert len(world.of(Trouble if how == "cannot ask" else DriverMisbehaved)) == 1
+
+    main()
+
+
+@pytest.mark.parametrize("how", ["nan", "inf"])
+def test_no_number_is_no_progress(how: str) -> None:
+    """NaN is never what it was before, nor is an endless number that changes its sign: nothing was read."""
+
+    def twist(driver: Any) -> Any:
+        return Odd(driver, how) if isinstance(driver, MemoryHealthProbe) else driver
+
+    @virtually
+    async def main() -> None:
+        async with working(twist=twist) as (world, _):
+            await world.pool.reached(S.RECOVERING)
+            assert "its counter of work cannot be read" in verdict(world).message
 
     main()
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pool_lifecycle import crash_logs, launching
+from pool_lifecycle.causes import Cause, Confidence, ExitStatus, FailureClass, Stage
 from pool_lifecycle.handoff import Handoff
-from pool_lifecycle.interfaces import Command, CommandContext
+from pool_lifecycle.interfaces import Command, CommandContext, ExitZero, Pattern
+from pool_lifecycle.lifecycle import PoolState
+from pool_lifecycle.postmortem import Launch
+from pool_lifecycle.records import DriverMisbehaved, EngineEnded, EngineUnhealthy, Record, Trouble
+from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import MemoryProfile
-from tests.worlds import NEW, a_world, virtually
+from tests.worlds import NEW, World, a_world, virtually
 
 # --- what is launched -----------------------------------------------------------------------------------
 
@@ -108,3 +116,170 @@ async def test_a_handoff_being_written_is_taken_back_by_a_stop(monkeypatch: pyte
         await stopping
         assert not too_early
         assert world.files == {"lock"}
+
+
+# --- no ending is lost ----------------------------------------------------------------------------------
+
+
+def wrongs(world: World) -> list[str]:
+    return [one.what for one in world.of(DriverMisbehaved)]
+
+
+@virtually
+async def test_an_ending_that_cannot_be_judged_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """V3: whatever the evidence of a driver makes of the verdict, the pool hears of it at once."""
+
+    def fails(*_: Any, **__: Any) -> Cause:
+        raise ZeroDivisionError("x" * 10**6)
+
+    async with a_world() as world:
+        engine = await world.ready()
+        monkeypatch.setattr(launching, "judged", fails)
+        engine.crash()
+        await virtual_time.settle()
+        assert world.pool.state is PoolState.BACKING_OFF
+        (told,) = world.of(EngineEnded)
+        assert (told.cause.kind, told.cause.confidence) == (FailureClass.UNKNOWN, Confidence.GUESS)
+        assert told.cause.exit == ExitStatus(signal=11)
+        assert "killed by SIGSEGV" in told.cause.message
+        assert "ZeroDivisionError" in told.cause.message
+        assert len(told.cause.message) < 500
+        assert wrongs(world)[0].startswith("why generation 1 ended cannot be told: ZeroDivisionError")
+        monkeypatch.undo()
+        await world.pool.reached("ready")
+
+
+@virtually
+async def test_a_hang_that_cannot_be_judged_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """V3: nor does that end the watch."""
+
+    def fails(*_: Any, **__: Any) -> Cause:
+        raise ZeroDivisionError
+
+    async with a_world() as world:
+        engine = await world.ready()
+        monkeypatch.setattr(launching, "judged", fails)
+        engine.hang()
+        await world.pool.reached("recovering")
+        (told,) = world.of(EngineUnhealthy)
+        assert told.cause.kind is FailureClass.UNKNOWN
+        assert told.cause.message.startswith("the engine was taken for crashed; why cannot be told")
+        monkeypatch.undo()
+        await world.pool.reached("ready")
+        assert world.pool.snapshot.generation == 2
+
+
+@pytest.mark.parametrize("clues", [("oom",), None, 7])
+@virtually
+async def test_an_ending_with_nonsense_for_clues_is_a_lost_one(clues: Any) -> None:
+    """V3, S16: it is told, as one of which nothing is known."""
+    async with a_world() as world:
+        engine = await world.ready()
+        engine.crash(ExitStatus(signal=9, clues=clues))
+        await virtual_time.settle()
+        assert world.pool.state is PoolState.BACKING_OFF
+        assert [one.cause.kind for one in world.of(EngineEnded)] == [FailureClass.UNKNOWN]
+        assert wrongs(world)[0].startswith("waiting for generation 1 failed: TypeError")
+        await world.pool.reached("ready")
+
+
+@virtually
+async def test_no_observer_can_hide_an_ending() -> None:
+    """V3: not even one that lets a CancelledError out, which would end the task that tells the pool."""
+
+    def cancelled(_record: Record) -> None:
+        raise asyncio.CancelledError
+
+    async with a_world() as world:
+        engine = await world.ready()
+        world.manager.observe(cancelled)
+        engine.crash()
+        await world.pool.reached("backing_off")
+        await world.pool.reached("ready")
+        assert world.pool.snapshot.generation == 2
+
+
+class Vague(MemoryProfile):
+    """Cannot say any more what exit code 0 means."""
+
+    vague = False
+
+    @property
+    def exit_zero(self) -> ExitZero:  # type: ignore[override]
+        if self.vague:
+            raise KeyError("exit_zero")
+        return ExitZero.GRACEFUL
+
+
+@virtually
+async def test_without_a_meaning_exit_code_0_is_a_crash() -> None:
+    """V3, S16: graceful is only what is known to be."""
+    profile = Vague()
+    async with a_world(profile=profile) as world:
+        engine = await world.ready()
+        profile.vague = True
+        engine.crash(ExitStatus(code=0))
+        await world.pool.reached("backing_off")
+        assert wrongs(world) == ["what exit code 0 means could not be asked for: KeyError('exit_zero')"]
+        await world.pool.reached("ready")
+
+
+class Nonsensical(MemoryProfile):
+    """Looks for what is no text."""
+
+    patterns = (Pattern(5, FailureClass.CUDA),)  # type: ignore[arg-type]
+
+
+@virtually
+async def test_a_log_that_a_profile_makes_unreadable_is_told_of_once() -> None:
+    """V3: the watch goes on, for hours; a hang is noticed, and the ending is told."""
+    async with a_world(profile=Nonsensical()) as world:
+        engine = await world.ready()
+        engine.say("hello")
+        await asyncio.sleep(3600)
+        (told,) = wrongs(world)
+        assert told.startswith("the log of generation 1 cannot be read: ")
+        engine.hang()
+        await world.pool.reached("recovering")
+        await world.pool.reached("ready")
+        assert world.pool.snapshot.generation == 2
+
+
+# --- what waits for a disk ------------------------------------------------------------------------------
+
+
+@virtually
+async def test_what_waits_for_a_disk_that_hangs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S19: each has a task and a descriptor. Beyond that a log is not kept, which is told."""
+    go, copied = threading.Event(), []
+
+    def slowly(*_: object, generation: int, **__: object) -> None:
+        go.wait(60)
+        copied.append(generation)
+
+    monkeypatch.setattr(crash_logs, "keep", slowly)
+    monkeypatch.setattr(crash_logs, "WAITING", 3)
+    async with a_world() as world:
+        engine = await world.ready()
+        server = world.pool.snapshot.server
+        assert server is not None
+        with contextlib.ExitStack() as finally_:
+            finally_.callback(go.set)
+            for _ in range(10):
+                launch = Launch.of(engine.request, 0.0, MemoryProfile())
+                world.pool.launching._keep_log(server, launch, BROKE)
+                await asyncio.sleep(0)
+            tasks = [task for task in world.pool.launching.tasks if "_kept" in repr(task)]
+            assert len(tasks) == 3
+            assert [one.what for one in world.of(Trouble)] == [
+                "the log of generation 1, which crashed, is not kept: 3 others wait for the disk"
+            ] * 7
+        await asyncio.gather(*tasks)
+        assert copied == [1, 1, 1]
+        world.pool.launching._keep_log(server, Launch.of(engine.request, 0.0, MemoryProfile()), BROKE)
+        await asyncio.gather(*(task for task in world.pool.launching.tasks if "_kept" in repr(task)))
+        assert len(copied) == 4
+        assert len(world.of(Trouble)) == 7
+
+
+BROKE = Cause(FailureClass.EXIT, Stage.RUN, "it broke")

@@ -67,6 +67,19 @@ async def test_a_slow_probe_is_asked_again_when_it_answered() -> None:
 
 
 @virtually
+async def test_what_an_unready_engine_answers_is_shown_in_a_line() -> None:
+    """S19: not the ten megabytes that a probe makes of it."""
+    flood = Health(ok=False, detail="\x1b[31m" * 2 * 10**6)
+    async with a_world(
+        answers=(flood, ProbeScript(flood, takes=0.5), Health(ok=True, detail="200"))
+    ) as world:
+        await world.began(world.pool.start())
+        assert "\\x1b[31m" in world.pool.explain()
+        assert len(world.pool.explain()) < 1000
+        await world.pool.reached("ready")
+
+
+@virtually
 async def test_what_is_probed_is_declared_or_the_profiles() -> None:
     """Path and command; the warm-up has a path of its own."""
     seen: list[ProbeTarget] = []
