@@ -112,7 +112,7 @@ class LogFollower:
             self.begin = self.end = 0
             self._midway = False
         if length - self.end > LOOK:
-            self._take(os.pread(self._fd, LOOK // 2, self.end), now, final=True)
+            self._take(os.pread(self._fd, LOOK // 2, self.end), now, final=False)
             self._words.skip()
             self.end, self._midway = length - LOOK // 2, True
         while self.end < length:
@@ -135,7 +135,7 @@ class LogFollower:
         return end
 
     def _read_lines(self, raw: bytes, now: float) -> None:
-        text = raw.decode("utf-8", "replace")
+        text = raw.decode("utf-8", "surrogateescape")  # as Python has the values of variables
         lines, known = text.split("\n"), present(text, self._patterns)
         found: dict[int, str] = {}  # the last line of each pattern, in the order in which they came
         for line in lines if known or not self._words.is_plain(text) else ():
@@ -147,8 +147,14 @@ class LogFollower:
             older = (one for one in self.findings if one.rank not in found)
             newer = (Finding(now, self._patterns[rank], self._shown(found[rank]), rank) for rank in found)
             self.findings = (*older, *newer)[-KEPT:]
-        self.last_line = next(filter(None, map(self._shown, reversed(lines))), self.last_line)
+        visible = filter(_is_visible, reversed(lines))
+        self.last_line = next(filter(None, map(self._shown, visible)), self.last_line)
 
     def _shown(self, line: str) -> str:
-        clean = self._hide(line[:LONG])[:SHOWN]
+        clean = self._hide(line)[:SHOWN]  # of a line that was cut, no half of a secret is told for one
         return "".join(one if one.isprintable() else " " for one in clean).strip()
+
+
+def _is_visible(line: str) -> bool:
+    """Whether there may be something to show, told at less cost than by hiding what is secret in it."""
+    return any(map(str.isprintable, line.strip()))

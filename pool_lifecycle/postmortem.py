@@ -38,7 +38,7 @@ class Launch:
         """About to be launched: what its engine writes comes after what the log holds now."""
         path = request.log_path
         echoes: tuple[Echo, ...] = getattr(profile, "echoes", ECHOES)
-        hide = partial(_without_secrets, request)
+        hide = partial(without, _secrets(request))
         return cls(request, at, LogFollower(path, size(path), profile.patterns, echoes, hide))
 
     def end_for(self, snapshot: Snapshot) -> None:
@@ -98,8 +98,7 @@ def judged(
     )
 
 
-def _without_secrets(request: LaunchRequest, text: str) -> str:
-    """Without what the engine was given and may repeat in its log, but nobody else is to read."""
+def _secrets(request: LaunchRequest) -> frozenset[str]:
+    """What the engine is given and may repeat in its log, but nobody else is to read."""
     inherited = {name: os.environ.get(name, "") for name in request.env_passthrough}
-    secrets = secrets_of(request.command.argv, {**inherited, **dict(request.command.env)})
-    return without(secrets, text)
+    return secrets_of(request.command.argv, {**inherited, **dict(request.command.env)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from pool_lifecycle.causes import FailureClass
 from pool_lifecycle.interfaces import ECHOES, Pattern
 from pool_lifecycle.log_follower import KEPT, LONG, LOOK, SHOWN, LogFollower, size
+from pool_lifecycle.redaction import without
 
 CUDA = Pattern("CUDA error", FailureClass.CUDA)
 FULL = Pattern("memory", FailureClass.DEVICE_OUT_OF_MEMORY)
@@ -233,6 +235,54 @@ def test_what_is_shown_is_harmless_and_hides_secrets(log: Path) -> None:
     assert newest is not None
     assert newest.line.isprintable()
     assert follower.last_line == "x" * (SHOWN - 9) + "<hidden>"
+
+
+SECRET = "sup3r-secret-0123456789"
+
+
+def hiding(log: Path, secret: str) -> LogFollower:
+    return LogFollower(str(log), 0, (CUDA,), ECHOES, partial(without, {secret}))
+
+
+@pytest.mark.parametrize("there", range(len(SECRET) + 1))
+def test_no_piece_of_a_secret_is_shown_where_a_flood_is_cut(log: Path, there: int) -> None:
+    """S18: nothing of a line is shown whose end was passed over."""
+    lead = "x\n" * (LOOK // 4 - 50)
+    line = "CUDA error: key=".rjust(LOOK // 2 - len(lead) - there)
+    append(log, lead + line + SECRET + " " * LOOK)
+    follower = hiding(log, SECRET)
+    follower.look(1.0, final=True)
+    assert follower.last_line == "x"
+    assert follower.findings == ()
+
+
+@pytest.mark.parametrize("there", [LONG, LONG + 1, 2 * LONG])
+def test_no_piece_of_a_secret_longer_than_a_line_is_shown(log: Path, there: int) -> None:
+    """S18: neither where a line is cut to be shown, nor where only so much of it has been written."""
+    secret = "".join(map(str, range(LONG)))
+    follower = hiding(log, secret)
+    append(log, "CUDA error: " + secret[:there])
+    follower.look(1.0)
+    assert (follower.last_line, found(follower)) == ("CUDA error: <hidden>", ["CUDA error: <hidden>"])
+    append(log, secret[there:] + "\nCUDA error: 7 " + secret + "\n")
+    follower.look(2.0)
+    assert found(follower) == ["CUDA error: 7 <hidden>"]
+
+
+def test_last_words_that_end_within_a_secret_do_not_show_it(log: Path) -> None:
+    """S18: an engine that was killed while it wrote one."""
+    append(log, "key=" + SECRET[:9])
+    follower = hiding(log, SECRET)
+    follower.look(1.0, final=True)
+    assert follower.last_line == "key=<hidden>"
+
+
+def test_a_secret_need_not_be_text(log: Path) -> None:
+    """S18: variables hold bytes, and an engine repeats them as they are."""
+    log.write_bytes(b"key=\xffsecret\xfe!\n\0\n \n")
+    follower = hiding(log, os.fsdecode(b"\xffsecret\xfe"))
+    follower.look(1.0)
+    assert follower.last_line == "key=<hidden>!"
 
 
 def test_the_file_is_closed_with_its_follower(log: Path) -> None:

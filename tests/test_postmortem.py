@@ -337,3 +337,19 @@ async def test_secrets_do_not_get_from_a_log_into_a_cause() -> None:
         await virtual_time.settle()
         assert endings(world)[0].message.endswith("its last line: 'refused <hidden> and <hidden>'")
         await world.pool.stop()
+
+
+@virtually
+async def test_a_variable_taken_over_is_hidden_as_it_was_at_the_launch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """S18: the engine has it still when it is not there any more."""
+    monkeypatch.setenv("MY_TOKEN", "/t0ken")
+    async with a_world(engine={"env_passthrough": ["MY_TOKEN"]}) as world:
+        one = await world.ready()
+        monkeypatch.delenv("MY_TOKEN")
+        one.say("refused /t0ken")
+        one.crash()
+        await virtual_time.settle()
+        assert endings(world)[0].message.endswith("its last line: 'refused <hidden>'")
+        await world.pool.stop()
