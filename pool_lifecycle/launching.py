@@ -64,7 +64,6 @@ class Launching:
     _tasks: dict[str, asyncio.Task[Engine]] = field(factory=dict, init=False)
     _watches: dict[str, asyncio.Task[ExitStatus]] = field(factory=dict, init=False)
     _background: set[asyncio.Task[Any]] = field(factory=set, init=False)
-    _unread: set[str] = field(factory=set, init=False)
     _port: int | None = field(default=None, init=False)
     _missed: str | None = field(default=None, init=False)
 
@@ -110,7 +109,6 @@ class Launching:
         self.engines.pop(instance.token, None)
         self._launches.pop(instance.token, None)
         self._watches.pop(instance.token, None)
-        self._unread.discard(instance.token)
 
     def _forget_task(self, token: str) -> None:
         task = self._tasks.pop(token)
@@ -183,12 +181,14 @@ class Launching:
         Words of a healthy engine are a doubt, no more. Cheap where nothing is new; never raises.
         """
         launch = self._launches.get(instance.token)
+        if launch is None:
+            return None
         try:
-            return None if launch is None else launch.log.look(self.host.loop.time())
+            return launch.log.look(self.host.loop.time())
         except Exception as error:  # noqa: BLE001 - what a profile looks for may be nonsense
-            if instance.token not in self._unread:
+            if not launch.unread:
                 self.misbehaved(f"the log of generation {instance.generation} cannot be read: {error!r}")
-            self._unread.add(instance.token)
+            launch.unread = True
             return None
 
     def verdict(self, instance: Instance) -> Cause:

@@ -48,7 +48,7 @@ def secrets_of(arguments: Iterable[str], environment: Mapping[str, str]) -> froz
         elif len(value) >= LEAST and not value.startswith("/"):
             found |= {line for line in (value, *value.split("\n")) if len(line) >= LEAST}
     found |= _texts(given, map(_log_in, given))
-    return frozenset(form for text in found for form in _forms(text) if len(form) >= LEAST_NAMED)
+    return frozenset(form for text in found for form in _forms(text) if len(form) >= LEAST_NAMED) or NONE
 
 
 def shown_arguments(arguments: object) -> str:
@@ -83,6 +83,9 @@ def _texts(texts: Iterable[str], spans: Iterable[list[Span]]) -> set[str]:
     marked = zip(texts, spans, strict=True)
     return {part for text, where in marked for begin, end in where for part in _parts(text[begin:end])}
 
+
+NONE: frozenset[str] = frozenset()
+"""No secrets: one value for all the engines that were given none."""
 
 # --- names ------------------------------------------------------------------------------------------------
 
