@@ -21,8 +21,8 @@ class Launch:
     """One launch: what was requested, when (seconds, on the loop's clock), and its part of the log.
 
     `asked` and `failure` are our record of who had it ended, or why the pool itself did; `ended` is set
-    once either holds. `cause` is the verdict on its ending, `kept` whether its log is kept as a crash's, `unread`
-    whether it was told that its log cannot be read.
+    once either holds. `cause` is the verdict on its ending, `kept` whether its log is kept as a crash's,
+    `unread` whether it was told that its log cannot be read.
     """
 
     request: LaunchRequest
