@@ -28,6 +28,7 @@ from pool_lifecycle.events import (
     Wish,
 )
 from pool_lifecycle.host import Host
+from pool_lifecycle.kept import Kept, Passage
 from pool_lifecycle.launching import Launching
 from pool_lifecycle.leases import LeaseBook
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
@@ -157,19 +158,19 @@ class Actor:
             self._share_circuits(before, self._snapshot)
             self._lose_leases(before, self._snapshot)
             for effect in effects:
-                self._obey(effect, before)
+                self._obey(effect, before, effects)
             self._settle(before)
         finally:
             self._stepping = False
 
-    def _obey(self, effect: Effect, before: Snapshot) -> None:
+    def _obey(self, effect: Effect, before: Snapshot, effects: tuple[Effect, ...]) -> None:
         match effect:
             case CloseGate():
                 self._close_gate()
             case Cancel():
                 self._staff.work.cancel()
             case Persist():
-                self.host.keep(self._snapshot)
+                self.host.keep(self._kept(), self._passage(effects))
             case OpenGate(generation):
                 self._open_gate(generation)
             case Invoke(activity, epoch):
@@ -178,6 +179,27 @@ class Actor:
                 self._notify(effect, before)
             case Emit(news):
                 self._staff.announcer.news(news)
+
+    def _kept(self) -> Kept:
+        spec, book = self.spec, self.book
+        return Kept(self._snapshot, self.host.now(), spec.launcher, spec.model, book.next_token)
+
+    def _passage(self, effects: tuple[Effect, ...]) -> Passage | None:
+        """The row that was taken, if it changed the pool's state or answered somebody."""
+        for effect in effects:
+            if isinstance(effect, Notify) and (effect.target is not effect.source or effect.mark):
+                return Passage(
+                    self.pool_id,
+                    self.host.wall(),
+                    effect.event,
+                    effect.source,
+                    effect.target,
+                    effect.why,
+                    effect.mark,
+                    self._snapshot.generation,
+                    None if effect.cause is None else str(effect.cause),
+                )
+        return None
 
     def _settle(self, before: Snapshot) -> None:
         """What follows from the new snapshot whatever the effects were."""

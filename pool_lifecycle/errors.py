@@ -20,6 +20,7 @@
     ├── HandoffError             a handoff document has a field of the wrong type
     ├── EventsLost               the change stream no longer keeps the number asked for
     ├── StateDirError            the state directory cannot be used
+    ├── StoreError               what happened could not be stored, or what was stored cannot be read
     ├── ManagerClosed            the manager has been closed
     └── DriverError              a driver failed; the one shape every foreign error is mapped to
 
@@ -274,6 +275,14 @@ class EventsLost(PoolLifecycleError):
 
 class StateDirError(PoolLifecycleError):
     """The state directory cannot be used: held by another manager, or not writable."""
+
+
+class StoreError(PoolLifecycleError):
+    """What happened could not be stored, or what was stored cannot be read. `path` is the store's file."""
+
+    def __init__(self, what: str, *, path: str, pool_id: str | None = None, remedy: str = "") -> None:
+        self.path = path
+        super().__init__(what, pool_id=pool_id, remedy=remedy)
 
 
 class ManagerClosed(PoolLifecycleError):

@@ -186,10 +186,11 @@ class Postponed(Outcome):
 
 @frozen
 class Launched:
-    """The launch named by `token` has become a process."""
+    """The launch named by `token` has become a process; its output begins at byte `log_begin` of the log."""
 
     token: str
     handle: EngineHandle
+    log_begin: int = 0
 
 
 @frozen

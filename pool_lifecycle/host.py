@@ -9,13 +9,14 @@ from random import Random
 
 from attrs import define, field
 
+from pool_lifecycle.kept import Kept, Moment, Passage
 from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.records import CircuitMoved, DriverMisbehaved, Observer, Record, Trouble
 from pool_lifecycle.registry import Registry
 from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.budget import Budget
 from pool_lifecycle.shared_circuits import SharedCircuits
-from pool_lifecycle.snapshot import CircuitChanged, Snapshot
+from pool_lifecycle.snapshot import CircuitChanged
 from pool_lifecycle.statedir import StateDir
 from pool_lifecycle.store import Store
 from pool_lifecycle.ticks import Ticks
@@ -28,9 +29,10 @@ _log = logging.getLogger(__name__)
 class Host:
     """Handed to every pool. `random` is the one source of chance, `wall` the one wall clock (seconds).
 
-    `clock` is the loop's (monotonic seconds), `ticks` is for what may come a little late. `turns` gives the
-    pools' restarts their turns, `shared` has the circuits of devices. Who copies a log holds `copying`: one
-    at a time is enough for a disk. `copies` has all that are under way or wait for that.
+    `clock` is the loop's (monotonic seconds), `clock_name` its name in what is stored, `ticks` is for what may
+    come a little late. `turns` gives the pools' restarts their turns, `shared` has the circuits of devices.
+    Who copies a log holds `copying`: one at a time is enough for a disk. `copies` has all that are under way
+    or wait for that.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -43,6 +45,7 @@ class Host:
     observers: list[Observer] = field(factory=list)
     restarts: Budget = field(factory=Budget)
     blame: Blame = field(factory=Blame)
+    clock_name: str = "this program's"
     clock: Callable[[], float] = field(init=False)
     ticks: Ticks = field(init=False)
     copying: asyncio.Lock = field(factory=asyncio.Lock, init=False)
@@ -74,12 +77,16 @@ class Host:
     def _circuit_moved(self, pool_id: str, change: CircuitChanged, pools: tuple[str, ...]) -> None:
         self.observe(CircuitMoved(pool_id, self.clock(), change, pools))
 
-    def keep(self, snapshot: Snapshot) -> None:
+    def now(self) -> Moment:
+        """This moment, so that a later manager knows how long ago it was."""
+        return Moment(self.clock_name, self.clock(), self.wall())
+
+    def keep(self, kept: Kept, passage: Passage | None = None) -> None:
         """Store it. A store that fails is reported: it must not keep an engine from being ended."""
         try:
-            self.store.save(snapshot)
+            self.store.save(kept, passage)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in a store
-            self.trouble(snapshot.pool_id, f"its state could not be stored: {error!r}")
+            self.trouble(kept.snapshot.pool_id, f"its state could not be stored: {error!r}")
 
     def misbehaved(self, pool_id: str, what: str) -> None:
         """Report a driver that broke a promise."""

@@ -35,6 +35,9 @@ class LaunchRequest:
     The engine's output is appended to `log_path`; its pid is written to `pid_path` before `launch`
     returns. `env_passthrough` names variables taken over from our own environment. `port` is the one the
     engine will listen on, `memory` what it will need of the host's, in bytes (None: not known).
+
+    `orphan_grace`: an engine that we have not ended when we end, however that comes about, is asked to end
+    then, and killed after so many seconds. None: it lives on, to be recovered.
     """
 
     pool_id: str
@@ -48,6 +51,7 @@ class LaunchRequest:
     cwd: str | None = None
     env_passthrough: tuple[str, ...] = ()
     memory: int | None = None
+    orphan_grace: float | None = None
 
 
 @frozen
@@ -140,6 +144,37 @@ class EngineLauncher(Protocol):
 
     async def recover(self, *, handle: EngineHandle) -> Engine | None:
         """The engine of `handle` if it provably still lives, else None."""
+
+
+@runtime_checkable
+class EngineFinder(Protocol):
+    """What a launcher may be able to do as well: find what a lost record was about."""
+
+    async def find(self, *, pid_path: str) -> EngineHandle | None:
+        """The handle of the engine launched with that pid file, if it provably lives, else None."""
+
+
+@frozen
+class Capability:
+    """Something that a host may allow or not: what is `in_force` here and now, and why nothing better.
+
+    `name` is one of "containment", "exit notice", "exit status", "adoption", "orphans", …; `better` is what
+    would be in force on a host that allowed it, empty where this is the best; `remedy` what would help.
+    """
+
+    name: str
+    in_force: str
+    why: str = ""
+    better: str = ""
+    remedy: str = ""
+
+
+@runtime_checkable
+class Capable(Protocol):
+    """What any driver may be able to do as well: say what this host allows it."""
+
+    def capabilities(self) -> tuple[Capability, ...]:
+        """What is in force. Looks at the host, but never waits."""
 
 
 # --- health ----------------------------------------------------------------------------------------

@@ -125,7 +125,7 @@ class Launching:
         self.engines[instance.token] = engine
         self.follow(instance)  # so that its file is held, wherever a rotation may take it
         self._watches[instance.token] = self.keep(self._watch(instance, launch, engine))
-        self.pool.tell(Launched(instance.token, engine.handle))
+        self.pool.tell(Launched(instance.token, engine.handle, launch.log.begin))
         return engine
 
     def watch(self, instance: Instance) -> asyncio.Task[ExitStatus]:

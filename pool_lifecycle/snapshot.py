@@ -92,7 +92,8 @@ class Instance:
     """One launch of the engine. One-shot: once `exit` is set it never lives again.
 
     `kill_at` is when what is left of its tree is killed; it only ever moves earlier. `handle` and
-    `launched_at` are None until the launch has become a process, `healthy_at` until it has answered.
+    `launched_at` are None until the launch has become a process, `healthy_at` until it has answered. Its
+    output begins at byte `log_begin` of the pool's log.
     """
 
     generation: int
@@ -100,6 +101,7 @@ class Instance:
     target: Target
     handle: EngineHandle | None = None
     launched_at: float | None = None
+    log_begin: int = 0
     healthy_at: float | None = None
     kill_at: float | None = None
     exit: ExitStatus | None = None

@@ -151,7 +151,7 @@ def _(event: Overdue, snapshot: Snapshot, now: float) -> Read:
 def _(event: Launched, snapshot: Snapshot, now: float) -> Read:
     for one in snapshot.engines:
         if one.token == event.token and one.handle is None and one.exit is None:
-            running = evolved(one, handle=event.handle, launched_at=now)
+            running = evolved(one, handle=event.handle, launched_at=now, log_begin=event.log_begin)
             return snapshot.with_engine(running), None, event
     return snapshot, None, event
 

@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from pool_lifecycle.kept import Kept, Passage
 from pool_lifecycle.records import DriverMisbehaved, Record, Trouble
 from pool_lifecycle.snapshot import Snapshot
 from pool_lifecycle.store import MemoryStore
@@ -48,12 +49,12 @@ async def test_a_store_that_fails_is_reported() -> None:
     """And nothing is raised to who only wanted to end an engine."""
 
     class Broken(MemoryStore):
-        def save(self, snapshot: Snapshot) -> None:
+        def save(self, kept: Kept, passage: Passage | None = None) -> bool:
             raise OSError(5, "Input/output error")
 
     seen: list[Record] = []
     host = a_host([seen.append], Broken())
-    host.keep(Snapshot.new(a_spec(), lineage="x", now=0.0))
+    host.keep(Kept(Snapshot.new(a_spec(), lineage="x", now=0.0), host.now(), "memory"))
     (trouble,) = seen
     assert isinstance(trouble, Trouble)
     assert "Input/output error" in trouble.what

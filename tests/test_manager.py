@@ -96,10 +96,10 @@ async def test_only_a_stopped_pool_can_be_removed() -> None:
         with pytest.raises(PoolLifecycleError, match=r"pool 'b' \(ready\): can only be removed when stopped"):
             await world.manager.remove("b")
         await other.stop()
-        assert "b" in store.snapshots
+        assert "b" in store.pools
         await world.manager.remove("b")
         assert "b" not in world.manager
-        assert "b" not in store.snapshots
+        assert "b" not in store.pools
         assert world.manager.registry.get("b") is None
         with pytest.raises(ManagerClosed, match="has been removed from its manager; add it again"):
             await other.start()

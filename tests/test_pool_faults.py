@@ -13,9 +13,9 @@ import pytest
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.errors import DriverError, EngineStuck, PoolLifecycleError, StartFailed
 from pool_lifecycle.interfaces import Health
+from pool_lifecycle.kept import Kept, Passage
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.records import DriverMisbehaved, Moved, Trouble
-from pool_lifecycle.snapshot import Snapshot
 from pool_lifecycle.spec import HealthSpec, Limits
 from pool_lifecycle.store import MemoryStore
 from pool_lifecycle.testing import virtual_time
@@ -304,7 +304,7 @@ async def test_an_observer_that_raises_disturbs_nobody(caplog: pytest.LogCapture
 
 
 class FullDisk(MemoryStore):
-    def save(self, snapshot: Snapshot) -> None:
+    def save(self, kept: Kept, passage: Passage | None = None) -> bool:
         raise OSError(28, "No space left on device")
 
 

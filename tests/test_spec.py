@@ -82,6 +82,7 @@ HOSTILE: dict[type, dict[str, list[Any]]] = {
         "launcher": [*TEXT, None],
         "stager": [*TEXT, None],
         "gpu_probe": [*TEXT, None],
+        "on_manager_exit": [*TEXT, None, "restart"],
     },
 }
 

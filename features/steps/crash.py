@@ -216,7 +216,7 @@ def names_file(world: World, words: str) -> None:
 
 @then("the pool has counted {failures:Failures}, and that is kept")
 async def counted(world: World, failures: int) -> None:
-    known, kept = (await world.pool()).snapshot, world.store.snapshots[CHAT]
+    known, kept = (await world.pool()).snapshot, world.store.pools[CHAT].snapshot
     assert (known.crash_count, kept.crash_count) == (failures, failures)
 
 

@@ -38,7 +38,7 @@ async def has_been(world: World) -> None:
 
 @then("the pool has counted {count:d} restarts, and that is kept")
 async def counted(world: World, count: int) -> None:
-    known, kept = (await world.pool()).snapshot, world.store.snapshots[CHAT]
+    known, kept = (await world.pool()).snapshot, world.store.pools[CHAT].snapshot
     assert (known.restart_count, kept.restart_count) == (count, count)
 
 
