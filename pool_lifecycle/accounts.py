@@ -47,6 +47,11 @@ class Accounts:
     drains_ended: int = 0
     last_drain: DrainOutcome | None = None
 
+    def go_on(self, snapshot: Snapshot, leases: int) -> None:
+        """What is under way began under an earlier manager."""
+        self.preload_began = self.drain_began = snapshot.since
+        self.drain_leases = leases
+
     def follow(
         self, notice: Notify, leases: int, before: Snapshot, after: Snapshot, now: float
     ) -> Iterator[Record]:

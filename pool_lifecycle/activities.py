@@ -235,7 +235,7 @@ async def back_off(pool: Subject, epoch: int) -> Outcome:
                 await until_enough(pool.spec, host, pool.see)
     if not permit(pool.snapshot):
         return Due(epoch)  # somebody else has the trial: that is no turn to be wasted
-    turn = host.turns.ask(pool_id)
+    turn = host.turn(pool_id)
     if turn > host.clock():
         pool.tell(Postponed(epoch, until=turn))
         await _until(turn, host)

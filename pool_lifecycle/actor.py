@@ -10,28 +10,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from pool_lifecycle import loading
 from pool_lifecycle.addressing import url_of
 from pool_lifecycle.agenda import next_due
 from pool_lifecycle.answers import judge_of
 from pool_lifecycle.causes import Stage
-from pool_lifecycle.errors import EngineStuck, ManagerClosed
+from pool_lifecycle.errors import EngineStuck, ManagerClosed, StoreError
 from pool_lifecycle.events import (
     Event,
     Failed,
     Halt,
     Outcome,
     Overdue,
+    Unhealthy,
     Wish,
 )
 from pool_lifecycle.host import Host
-from pool_lifecycle.kept import Kept, Passage
+from pool_lifecycle.kept import Kept, KeptLease, Passage
 from pool_lifecycle.launching import Launching
 from pool_lifecycle.leases import LeaseBook
-from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
+from pool_lifecycle.lifecycle import ENDS, LIFECYCLE, PoolState
+from pool_lifecycle.recovery import Found
 from pool_lifecycle.refusals import refusal
 from pool_lifecycle.snapshot import (
     Cancel,
@@ -70,17 +74,19 @@ class Actor:
         "spec",
     )
 
-    def __init__(self, spec: PoolSpec, host: Host, *, lineage: str) -> None:
+    def __init__(self, spec: PoolSpec, host: Host, *, lineage: str, kept: Kept | None = None) -> None:
         self.spec = spec
         self.host = host
-        self.book = LeaseBook(spec.pool_id, spec.slots, host.clock)
-        self._snapshot = Snapshot.new(
+        first_token = 1 if kept is None else loading.first_token(kept)
+        self.book = LeaseBook(spec.pool_id, spec.slots, host.clock, first_token=first_token)
+        new = Snapshot.new(
             spec,
             lineage=lineage,
             now=host.loop.time(),
             shared=host.shared.join(spec.pool_id, spec.devices, self._catch_up),
             shared_breaker=host.blame.breaker,
         )
+        self._snapshot = new if kept is None else loading.goes_on(kept, spec, new)
         self._mailbox: deque[Event] | None = None
         self._stepping = False
         self._leaving = False
@@ -89,6 +95,39 @@ class Actor:
         self._timer: asyncio.TimerHandle | None = None
         self._staff_: Staff | None = None
         self._arm()  # a circuit that it shares may be open
+
+    def go_on(self, kept: Kept, found: Mapping[str, Found]) -> None:
+        """Take up where an earlier manager left off; `found` has what became of its engines, by token.
+
+        First the engines are known, then the gate opens and work begins, then their endings are told.
+        """
+        staff, snapshot = self._staff, self._snapshot
+        self._restore_leases(kept.leases)
+        staff.announcer.go_on(snapshot)
+        self._stepping = True
+        try:
+            for one in (*snapshot.engines, *snapshot.quarantine):
+                staff.launching.adopt(one, found.get(one.token))
+            for effect in loading.effects(snapshot):
+                self._obey(effect, snapshot, ())
+            staff.health.follow(snapshot)
+        finally:
+            self._stepping = False
+        server = snapshot.server if LIFECYCLE.states[snapshot.state].live else None
+        if server is not None and (unsure := staff.launching.unsure(server)) is not None:
+            self.tell(Unhealthy(server.token, unsure))
+        for event in loading.events(snapshot, self.spec):
+            self.tell(event)
+        self._arm()
+
+    def _restore_leases(self, kept: Iterable[KeptLease]) -> None:
+        """Those on engines that are still kept; what has become of these is told later."""
+        generations = {one.generation for one in self._snapshot.engines}
+        for one in kept:
+            if one.generation in generations:
+                self.book.restore((one,))
+            else:
+                self.host.store.end_lease(self.pool_id, one.token)
 
     @property
     def _staff(self) -> Staff:
@@ -309,30 +348,39 @@ class Actor:
         judge = judge_of(wish, self.host.clock)
         if judge is None:
             self.tell(wish)
-            return
-        with self._staff.waiters.one(judge) as answered:
-            self.tell(wish)
-            await answered
+        else:
+            with self._staff.waiters.one(judge) as answered:
+                self.tell(wish)
+                await answered
+        await self.host.store.durable()
 
     # --- the end ---------------------------------------------------------------------------------------
 
     async def halt(self) -> None:
         """The manager leaves: end it now, keeping the wish that it runs. Returns when stopped or stuck.
 
-        From now on nothing else can be asked of it.
+        From now on nothing else can be asked of it. A pool that is to outlive its manager is left as it is.
         """
         self._leaving = True
-        with contextlib.suppress(EngineStuck):
+        if self._stays:
+            return
+        with contextlib.suppress(EngineStuck, StoreError):
             await self._ask(Halt())
+
+    @property
+    def _stays(self) -> bool:
+        """Whether its engine is to outlive its manager, unless it is ending already."""
+        return self.spec.on_manager_exit == "keep" and self._snapshot.state not in ENDS
 
     def hurry(self) -> None:
         """Kill now what `halt` has only asked to end."""
-        self.tell(Halt(grace=0.0))
+        if not self._stays:
+            self.tell(Halt(grace=0.0))
 
     async def kill(self) -> None:
         """End its engines past the state machine, whose every task is being cancelled; bounded in time."""
         self._closed = True
-        if self._staff_ is not None:
+        if self._staff_ is not None and not self._stays:
             await self._staff_.launching.kill(within=self.spec.limits.reclaim)
 
     async def close(self) -> None:

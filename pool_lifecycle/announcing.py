@@ -36,6 +36,11 @@ class Announcer:
         self._book = book
         self.accounts = Accounts(spec.pool_id)
 
+    def go_on(self, snapshot: Snapshot) -> None:
+        """The pool goes on as an earlier manager left it: readers are to know how that is."""
+        self._publish(None, snapshot)
+        self.accounts.go_on(snapshot, self._book.count)
+
     def moved(self, notice: Notify, before: Snapshot, after: Snapshot) -> None:
         """A row was taken. Readers know it before observers do, who are told of a failure first."""
         self._publish(before, after)
@@ -62,7 +67,7 @@ class Announcer:
         """The engine that these held leases on is gone."""
         self._host.observe(LeasesEnded(self._spec.pool_id, self._host.clock(), "lost", holders))
 
-    def _publish(self, before: Snapshot, after: Snapshot) -> None:
+    def _publish(self, before: Snapshot | None, after: Snapshot) -> None:
         state = LIFECYCLE.states[after.state]
         fields = EntryFields(
             live=state.live,
@@ -71,7 +76,7 @@ class Announcer:
             last_error=str(after.cause) if after.cause else None,
             engine_version=self._spec.engine.version if state.live else None,
         )
-        if state.serving and after.serving != before.serving:
+        if state.serving and (before is None or after.serving != before.serving):
             fields["heartbeat_ms"] = int(self._host.wall() * 1000)
         self._host.registry.note(self._spec.pool_id, fields)
 

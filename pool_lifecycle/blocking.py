@@ -191,12 +191,21 @@ class BlockingManager:
         return self._manager.registry
 
     def add(self, spec: PoolSpec) -> BlockingPool:
-        """A new pool, stopped. Raises PoolExists, and ConfigError when it names a driver there is not."""
+        """A new pool, or one as an earlier manager left it. Raises what PoolManager's does."""
         return BlockingPool(self._call(self._manager.add(spec)), self._call)
 
     def remove(self, pool_id: str) -> None:
         """Forget a stopped pool. Raises PoolNotFound, and PoolLifecycleError while it is not stopped."""
         self._call(self._manager.remove(pool_id))
+
+    @property
+    def unclaimed(self) -> tuple[str, ...]:
+        """The pools that an earlier manager has left and that were not added to this one, by id."""
+        return self._manager.unclaimed
+
+    def end_unclaimed(self) -> None:
+        """End what is left of them, and forget them."""
+        self._call(self._manager.end_unclaimed())
 
     def __getitem__(self, pool_id: str) -> BlockingPool:
         return BlockingPool(self._manager[pool_id], self._call)
@@ -305,6 +314,17 @@ class BlockingPool:
     def acquire(self, holder: str, *, kind: str = "request", ttl: float | None = None) -> Lease:
         """A lease at once. Raises PoolNotReady, PoolDraining or NoFreeSlot."""
         return self._pool.acquire(holder, kind=kind, ttl=ttl)
+
+    def grant(
+        self, holder: str, *, kind: str = "request", ttl: float | None = None, wait: float | None = 0.0
+    ) -> Lease:
+        """A lease for somebody outside this program, which goes on under a later manager; see Pool.grant."""
+        lease: Lease = self._call(self._pool.grant(holder, kind=kind, ttl=ttl, wait=wait))
+        return lease
+
+    def release(self, token: int) -> bool:
+        """End the lease with this token; False when there is none any more."""
+        return self._pool.release(token)
 
     @contextlib.contextmanager
     def lease(

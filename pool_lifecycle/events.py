@@ -50,9 +50,10 @@ class Wish:
 
 @frozen
 class Start(Wish):
-    """Bring it up."""
+    """Bring it up. `loaded`: nobody asks; it is a new manager that goes on with what its pool was to do."""
 
     kind: ClassVar[PoolEvent] = PoolEvent.START
+    loaded: bool = False
 
 
 @frozen

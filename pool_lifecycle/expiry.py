@@ -1,4 +1,4 @@
-"""Ends leases when their time is over: one timer for a whole book."""
+"""Ends leases when their time is over, and keeps those no longer that have ended: one timer for a book."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class LeaseTimer:
         self._closed = False
         book.on_timed = self._timed
         book.on_reclaimed = self._reclaimed
+        book.on_ended = self._ended
 
     def close(self) -> None:
         """Look after nothing any more."""
@@ -43,6 +44,10 @@ class LeaseTimer:
     def _expire(self) -> None:
         self._book.expire(self._host.loop.time())
         self._arm()
+
+    def _ended(self, lease: Lease) -> None:
+        """A lasting lease is over, on whichever thread."""
+        self._host.store.end_lease(self._book.pool_id, lease.token)
 
     def _reclaimed(self, leases: tuple[Lease, ...]) -> None:
         """Leases expired, whoever noticed it, on whichever thread."""

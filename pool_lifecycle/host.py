@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Container
 from random import Random
 
 from attrs import define, field
 
-from pool_lifecycle.kept import Kept, Moment, Passage
+from pool_lifecycle.boot import Boot
+from pool_lifecycle.kept import Kept, KeptHost, Moment, Passage
 from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.records import CircuitMoved, DriverMisbehaved, Observer, Record, Trouble
 from pool_lifecycle.registry import Registry
@@ -29,10 +31,9 @@ _log = logging.getLogger(__name__)
 class Host:
     """Handed to every pool. `random` is the one source of chance, `wall` the one wall clock (seconds).
 
-    `clock` is the loop's (monotonic seconds), `clock_name` its name in what is stored, `ticks` is for what may
-    come a little late. `turns` gives the pools' restarts their turns, `shared` has the circuits of devices.
-    Who copies a log holds `copying`: one at a time is enough for a disk. `copies` has all that are under way
-    or wait for that.
+    `clock` is the loop's (monotonic seconds), `boot` says which one; `ticks` is for what may come a little
+    late. `turns` gives the pools' restarts their turns, `shared` has the circuits of devices. Who copies a
+    log holds `copying`: one at a time is enough for a disk. `copies` has all that are under way or wait.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -45,7 +46,7 @@ class Host:
     observers: list[Observer] = field(factory=list)
     restarts: Budget = field(factory=Budget)
     blame: Blame = field(factory=Blame)
-    clock_name: str = "this program's"
+    boot: Boot = field(default=Boot("", ""))
     clock: Callable[[], float] = field(init=False)
     ticks: Ticks = field(init=False)
     copying: asyncio.Lock = field(factory=asyncio.Lock, init=False)
@@ -57,7 +58,7 @@ class Host:
         self.clock = self.loop.time  # one for all pools, as each look-up makes an object
         self.ticks = Ticks(self.loop)
         self.turns = Turns(self.restarts, self.clock)
-        self.shared = SharedCircuits(self.blame, self.clock, self._circuit_moved)
+        self.shared = SharedCircuits(self.blame, self.clock, self._circuit_moved, self.keep_shared)
 
     def chance(self) -> float:
         """A number in [-1, 1]."""
@@ -79,7 +80,7 @@ class Host:
 
     def now(self) -> Moment:
         """This moment, so that a later manager knows how long ago it was."""
-        return Moment(self.clock_name, self.clock(), self.wall())
+        return Moment(self.boot.clock, self.clock(), self.wall())
 
     def keep(self, kept: Kept, passage: Passage | None = None) -> None:
         """Store it. A store that fails is reported: it must not keep an engine from being ended."""
@@ -87,6 +88,30 @@ class Host:
             self.store.save(kept, passage)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in a store
             self.trouble(kept.snapshot.pool_id, f"its state could not be stored: {error!r}")
+
+    def turn(self, pool_id: str) -> float:
+        """When the pool's turn to start is, on the loop's clock; it counts for later managers, too."""
+        full_at = self.turns.full_at
+        turn = self.turns.ask(pool_id)
+        if self.turns.full_at != full_at:
+            self.keep_shared()
+        return turn
+
+    def keep_shared(self) -> None:
+        """Store what pools share."""
+        circuits, failed_at = self.shared.to_keep()
+        full_at = self.turns.full_at
+        full = full_at if full_at > -math.inf else None
+        try:
+            self.store.save_host(KeptHost(self.now(), full, circuits, failed_at))
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in a store
+            _log.exception("what pools share could not be stored: %r", error)
+
+    def go_on(self, kept: KeptHost, known: Container[str]) -> None:
+        """What an earlier manager has given out of this host's budget, and thought of its devices."""
+        if kept.full_at is not None:
+            self.turns.full_at = kept.full_at
+        self.shared.restore(kept, known)
 
     def misbehaved(self, pool_id: str, what: str) -> None:
         """Report a driver that broke a promise."""

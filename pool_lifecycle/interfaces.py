@@ -60,7 +60,8 @@ class EngineHandle:
 
     `pid`, `boot_id` and `start_ticks` (clock ticks after boot at which the process started) together
     name one process for all time; a driver without local processes leaves them None and keeps what it
-    needs in `details`.
+    needs in `details`. `driver` is empty for a launch that nobody saw succeed: such a handle has nothing but the
+    token to tell an engine by, and port 0.
     """
 
     driver: str

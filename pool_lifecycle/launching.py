@@ -10,11 +10,12 @@ from typing import Any, Protocol, TypeVar
 
 from attrs import define, field
 
-from pool_lifecycle import crash_logs, handoff
+from pool_lifecycle import crash_logs, handoff, log_follower
 from pool_lifecycle.addressing import url_of
 from pool_lifecycle.cancelling import only_ours
 from pool_lifecycle.causes import LOST, Cause, Confidence, ExitStatus, FailureClass, Stage
 from pool_lifecycle.devices import cuda_visible
+from pool_lifecycle.errors import DriverError
 from pool_lifecycle.events import Event, Exited, Launched, Target
 from pool_lifecycle.host import Host
 from pool_lifecycle.interfaces import (
@@ -28,10 +29,12 @@ from pool_lifecycle.interfaces import (
     StagedModel,
     StageProgress,
 )
+from pool_lifecycle.lifecycle import ENDS
 from pool_lifecycle.own_words import Finding
 from pool_lifecycle.postmortem import NOT_KEPT, Launch, judged
 from pool_lifecycle.promises import SHOWN, expected, expected_status
 from pool_lifecycle.records import CrashLogKept, EngineEnded
+from pool_lifecycle.recovery import PATIENCE, Found, Unsure, find, handle_of
 from pool_lifecycle.snapshot import Instance, Snapshot
 from pool_lifecycle.spec import PoolSpec
 from pool_lifecycle.verdict import FailedCheck
@@ -66,6 +69,7 @@ class Launching:
     _background: set[asyncio.Task[Any]] = field(factory=set, init=False)
     _port: int | None = field(default=None, init=False)
     _missed: str | None = field(default=None, init=False)
+    _unsure: dict[str, Unsure] = field(factory=dict, init=False)
 
     # --- before the launch -----------------------------------------------------------------------------
 
@@ -92,7 +96,18 @@ class Launching:
     # --- the launch ------------------------------------------------------------------------------------
 
     async def launch(self, instance: Instance) -> Engine:
-        """Launch the engine of `instance`. Cancelling the caller does not cancel it: see `settled`."""
+        """Launch the engine of `instance`, unless an earlier manager has: then that one is meant.
+
+        Cancelling the caller does not cancel it: see `settled`. Raises DriverError when it has ended since,
+        or when nobody knows.
+        """
+        if instance.token in self.engines:
+            return self.engines[instance.token]
+        if instance.token in self._watches:
+            await asyncio.wait((self._watches[instance.token],))
+            raise DriverError("recovery", self.verdict(instance))
+        if (cause := self.unsure(instance)) is not None:
+            raise DriverError("recovery", cause)
         task = self.host.loop.create_task(self._launch(instance), name=f"launch {instance.token}")
         self._tasks[instance.token] = task
         task.add_done_callback(lambda _: self._forget_task(instance.token))
@@ -109,6 +124,36 @@ class Launching:
         self.engines.pop(instance.token, None)
         self._launches.pop(instance.token, None)
         self._watches.pop(instance.token, None)
+        self._unsure.pop(instance.token, None)
+
+    def adopt(self, instance: Instance, found: Found) -> None:
+        """Go on with what an earlier manager launched, or was about to: see `recovery.Found`."""
+        if isinstance(found, Unsure):
+            self._unsure[instance.token] = found
+            self.host.trouble(self.spec.pool_id, f"generation {instance.generation}: {found.why}")
+        elif found is not None or (instance.handle is not None and instance.exit is None):
+            self._adopt(instance, found)
+
+    def unsure(self, instance: Instance) -> Cause | None:
+        """Why nobody knows whether the engine of `instance` lives; None when that is known."""
+        known = self._unsure.get(instance.token)
+        return None if known is None else _unsure(known)
+
+    def _adopt(self, instance: Instance, engine: Engine | None) -> None:
+        """What was launched: it lives, or has ended since, and nobody could see how."""
+        handle = instance.handle or (engine.handle if engine is not None else None)
+        assert handle is not None  # one of the two says who it is
+        now, known = self.host.loop.time(), instance.handle is not None
+        begin = instance.log_begin if known else log_follower.size(self.host.paths.log(self.spec.pool_id))
+        at = now if instance.launched_at is None else instance.launched_at
+        if engine is not None:
+            self.engines[instance.token] = engine
+        launch = Launch.of(self.request(instance, handle.port), at, self.profile, begin)
+        self._launches[instance.token] = launch
+        if instance.exit is None:
+            self._watches[instance.token] = self.keep(self._watch(instance, launch, engine))
+        if not known:
+            self.pool.tell(Launched(instance.token, handle, begin))
 
     def _forget_task(self, token: str) -> None:
         task = self._tasks.pop(token)
@@ -116,10 +161,13 @@ class Launching:
             task.exception()  # whoever waited was told; with nobody waiting it concerns nobody
 
     async def _launch(self, instance: Instance) -> Engine:
+        if instance.target.model is not None and instance.target not in self._staged:
+            await self.stage(instance.target, lambda _: None, keep=self.pool.snapshot.target)
         port, self._port = self._port or await self._choose_port(), None
         request = self.request(instance, port)
         launch = Launch.of(request, self.host.loop.time(), self.profile)
         self._launches[instance.token] = launch
+        await self.host.store.kept(self.spec.pool_id)
         launched = await self.launcher.launch(request=request)
         engine = expected(Engine, launched, "launch")  # type: ignore[type-abstract]
         self.engines[instance.token] = engine
@@ -132,11 +180,11 @@ class Launching:
         """Done, with how, as soon as the engine of `instance` has ended and the pool has been told."""
         return self._watches[instance.token]
 
-    async def _watch(self, instance: Instance, launch: Launch, engine: Engine) -> ExitStatus:
+    async def _watch(self, instance: Instance, launch: Launch, engine: Engine | None) -> ExitStatus:
         """Tell the pool when the engine has ended, from its launch on, whatever state the pool is in."""
         try:
             with only_ours():
-                status = expected_status(await engine.wait(), "wait")
+                status = LOST if engine is None else expected_status(await engine.wait(), "wait")
         except asyncio.CancelledError:
             if self._missed != instance.token:
                 raise
@@ -144,8 +192,11 @@ class Launching:
         except Exception as error:  # noqa: BLE001 - a driver's broken promise must not hide an ending
             self.misbehaved(f"waiting for generation {instance.generation} failed: {error!r}")
             status = LOST
+        if engine is None and self.pool.snapshot.state in ENDS:
+            launch.end_for(self.pool.snapshot)
         now, graceful, healthy = self.host.loop.time(), self._graceful(), self._was_healthy(instance)
-        cause = self._judged(instance, launch, status, healthy=healthy, graceful=graceful)
+        rebooted = self._rebooted(instance)
+        cause = self._judged(instance, launch, status, healthy=healthy, graceful=graceful, rebooted=rebooted)
         launch.cause = cause
         self.host.observe(EngineEnded(self.spec.pool_id, now, instance.generation, now - launch.at, cause))
         self.pool.tell(Exited(instance.token, status, cause, graceful))
@@ -168,6 +219,10 @@ class Launching:
             self._missed = instance.token
             watch.cancel()
             await asyncio.wait((watch,), timeout=patience)
+
+    def _rebooted(self, instance: Instance) -> bool:
+        """Whether it was launched before the host was started anew."""
+        return instance.handle is not None and instance.handle.boot_id not in {None, self.host.boot.id}
 
     def _was_healthy(self, instance: Instance) -> bool:
         engines = self.pool.snapshot.engines
@@ -273,6 +328,8 @@ class Launching:
 
     async def stop(self, instance: Instance, kill_after: float) -> bool:
         """End the engine of `instance`, if there is one; False when the driver failed at it."""
+        if instance.token in self._unsure and not await self._found(instance):
+            return False
         engine = self.engines.get(instance.token)
         launch = self._launches.get(instance.token)
         if launch is not None:
@@ -284,6 +341,20 @@ class Launching:
         except Exception as error:  # noqa: BLE001 - an engine has to be ended, whatever its driver does
             self.misbehaved(f"stopping generation {instance.generation} failed: {error!r}")
             return False
+        return True
+
+    async def _found(self, instance: Instance) -> bool:
+        """Look again for one that may live; False as long as nobody can say."""
+        look = find(self.host.drivers, self.spec.launcher, handle_of(instance, self.spec.engine.host))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                found = await look
+        except TimeoutError:
+            return False
+        if isinstance(found, Unsure):
+            return False
+        del self._unsure[instance.token]
+        self.adopt(instance, found)
         return True
 
     def end_soon(self, instance: Instance, kill_after: float) -> None:
@@ -352,7 +423,15 @@ class Launching:
             cwd=spec.engine.cwd,
             env_passthrough=spec.engine.env_passthrough,
             memory=spec.engine.memory,
+            orphan_grace=spec.limits.stop_grace if spec.on_manager_exit == "stop" else None,
         )
+
+
+def _unsure(known: Unsure) -> Cause:
+    remedy = "nothing is launched before it is known to be gone; look for it by hand"
+    return Cause(
+        FailureClass.UNKNOWN, Stage.LAUNCH, f"an engine of an earlier manager: {known.why}", remedy=remedy
+    )
 
 
 def _mask(spec: PoolSpec) -> tuple[tuple[str, str], ...]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 from types import TracebackType
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from attrs import frozen
 
 from pool_lifecycle.errors import LeaseRefused, PoolDraining, PoolNotReady
+from pool_lifecycle.kept import KeptLease
 from pool_lifecycle.wording import seconds, shown
 
 
@@ -102,6 +103,9 @@ class Lease:
 
     __slots__ = ("_book", "_serving", "acquired_at", "expires_at", "holder", "kind", "state", "token")
 
+    lasting: ClassVar[bool] = False
+    """Whether it outlives the program that granted it, being held by somebody else."""
+
     def __init__(  # noqa: PLR0917 - by position, because it is made on the hot path
         self,
         book: LeaseHome,
@@ -158,3 +162,30 @@ class Lease:
 
     def __repr__(self) -> str:
         return f"<Lease {self.token} on {self.pool_id!r} held by {shown(self.holder)!r}: {self.state}>"
+
+
+class LastingLease(Lease):
+    """A lease whose holder is not in this program: it is kept until it is released, expires, or is lost."""
+
+    __slots__ = ()
+
+    lasting = True
+
+    @classmethod
+    def of(cls, book: LeaseHome, kept: KeptLease) -> LastingLease:
+        """One that an earlier manager granted."""
+        ttl = None if kept.expires_at is None else kept.expires_at - kept.since
+        serving = Serving(kept.generation, kept.url)
+        return cls(book, serving, kept.holder, kept.kind, kept.token, kept.since, ttl)
+
+    def to_keep(self) -> KeptLease:
+        """What a later manager has to know of it."""
+        return KeptLease(
+            self.token,
+            self.generation,
+            self.url,
+            self.holder,
+            self.kind,
+            self.acquired_at,
+            self.expires_at,
+        )

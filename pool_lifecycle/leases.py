@@ -19,7 +19,8 @@ from functools import partial
 
 from pool_lifecycle.checks import seconds, whole
 from pool_lifecycle.errors import ConfigError, NoFreeSlot, Problem
-from pool_lifecycle.lease import RELEASED, Blocker, GateReason, Lease, LeaseState, Serving
+from pool_lifecycle.kept import KeptLease
+from pool_lifecycle.lease import RELEASED, Blocker, GateReason, LastingLease, Lease, LeaseState, Serving
 from pool_lifecycle.wake import Call, LoopWaker, ThreadWaker, Waker, call_each
 
 _check_ttl = seconds(0.001)
@@ -29,13 +30,16 @@ _check_slots = whole(1, 65536)
 class _Waiter:
     """Somebody who waits for a slot. The book sets `outcome`, once, under its lock, and then wakes."""
 
-    __slots__ = ("holder", "kind", "outcome", "ttl", "waker")
+    __slots__ = ("holder", "kind", "lease", "outcome", "ttl", "waker")
 
-    def __init__(self, holder: str, kind: str, ttl: float | None, waker: Waker | None) -> None:
+    def __init__(
+        self, holder: str, kind: str, ttl: float | None, waker: Waker | None, lease: type[Lease] = Lease
+    ) -> None:
         self.holder = holder
         self.kind = kind
         self.ttl = ttl
         self.waker = waker
+        self.lease = lease
         self.outcome: Lease | GateReason | None = None
 
     def wake(self) -> bool:
@@ -67,13 +71,14 @@ NEVER_OPENED = GateReason("stopped")
 class LeaseBook:
     """The leases of one pool, and the gate that admits new ones. It begins closed.
 
-    `clock` gives monotonic seconds. The first lease gets `first_token`. Three hooks may be set; each is
+    `clock` gives monotonic seconds. The first lease gets `first_token`. Four hooks may be set; each is
     called outside the lock, on the thread that caused it, so it should only hand the news on; what it
     raises is logged and goes no further:
 
     `on_change()`             the number of active leases has changed: look at `count`
     `on_timed(when)`          `next_expiry()` has become `when`, earlier than before: call `expire` then
     `on_reclaimed(leases)`    these leases expired, whoever noticed it
+    `on_ended(lease)`         a lasting lease ended, in whatever way
     """
 
     __slots__ = (
@@ -88,6 +93,7 @@ class LeaseBook:
         "_waiting",
         "_watches",
         "on_change",
+        "on_ended",
         "on_reclaimed",
         "on_timed",
         "pool_id",
@@ -102,6 +108,7 @@ class LeaseBook:
         self.on_change: Call | None = None
         self.on_timed: Callable[[float], object] | None = None
         self.on_reclaimed: Callable[[tuple[Lease, ...]], object] | None = None
+        self.on_ended: Callable[[Lease], object] | None = None
         self._clock = clock
         self._token = first_token
         self._active: dict[int, Lease] = {}
@@ -137,6 +144,15 @@ class LeaseBook:
                 waiter.outcome = reason
                 waiter.wake()
 
+    def restore(self, kept: Iterable[KeptLease]) -> None:
+        """Take up lasting leases that another book granted; they hold slots, though there be fewer now."""
+        with self._lock:
+            for one in kept:
+                self._active[one.token] = LastingLease.of(self, one)
+            when = self.next_expiry()
+        if when is not None and self.on_timed:
+            self.on_timed(when)
+
     # --- taking a lease ----------------------------------------------------------------------------
 
     def acquire(self, holder: str, kind: str = "request", ttl: float | None = None) -> Lease:
@@ -148,7 +164,9 @@ class LeaseBook:
         if ttl is None and type(holder) is type(kind) is str:
             now = self._clock()
             with self._lock:
-                lease = self._grant(holder, kind, None, now) if len(self._active) < self._limit else None
+                lease = (
+                    self._grant(holder, kind, None, now, Lease) if len(self._active) < self._limit else None
+                )
             if lease is not None:
                 if self.on_change is not None:
                     call_each((self.on_change,))
@@ -164,13 +182,15 @@ class LeaseBook:
         ttl: float | None = None,
         *,
         timeout: float | None = None,  # noqa: ASYNC109
+        lasting: bool = False,
     ) -> Lease:
         """A lease as soon as a slot is free, at most after `timeout` seconds (None: however long it takes).
 
-        Who came first is served first. Raises what `acquire` raises; NoFreeSlot when the time is over.
+        Who came first is served first. A `lasting` one is a LastingLease. Raises what `acquire` raises;
+        NoFreeSlot when the time is over.
         """
         began = self._clock()
-        waiter = _Waiter(holder, kind, ttl, waker := LoopWaker())
+        waiter = _Waiter(holder, kind, ttl, waker := LoopWaker(), LastingLease if lasting else Lease)
         try:
             self._ask(waiter)
             if waiter.outcome is None:
@@ -234,18 +254,18 @@ class LeaseBook:
                 self._waiting = self._waiting or None
             return waiter.outcome
 
-    def _grant(self, holder: str, kind: str, ttl: float | None, now: float) -> Lease:
+    def _grant(self, holder: str, kind: str, ttl: float | None, now: float, of: type[Lease]) -> Lease:
         serving, token = self._gate, self._token
         assert isinstance(serving, Serving)  # the limit is 0 while it is closed
         self._token = token + 1
-        lease = Lease(self, serving, holder, kind, token, now, ttl)
+        lease = of(self, serving, holder, kind, token, now, ttl)
         self._active[token] = lease
         if self._watches is not None:
             self._watched(serving.generation, +1)
         return lease
 
     def _grant_to(self, waiter: _Waiter, now: float) -> list[Call]:
-        lease = waiter.outcome = self._grant(waiter.holder, waiter.kind, waiter.ttl, now)
+        lease = waiter.outcome = self._grant(waiter.holder, waiter.kind, waiter.ttl, now, waiter.lease)
         calls: list[Call] = [self.on_change] if self.on_change else []
         when = lease.expires_at
         if when is not None and (self._earliest is None or when < self._earliest):
@@ -270,7 +290,8 @@ class LeaseBook:
             del self._active[lease.token]
             lease.state = RELEASED
             # Most releases concern nobody else; they end here.
-            if self._waiting is None and self._watches is None and self.on_change is None:
+            concerns = self._waiting or self._watches or self.on_change or lease.lasting
+            if not concerns:
                 return True
             calls = self._settle((lease,))
         call_each(calls)
@@ -324,6 +345,8 @@ class LeaseBook:
         calls = self._serve()  # before counting off: a generation whose slot changes hands is not empty
         for lease in ended:
             calls += self._watched(lease.generation, -1)
+            if lease.lasting and self.on_ended:
+                calls.append(partial(self.on_ended, lease))
         if self.on_change:
             calls.append(self.on_change)
         return calls
@@ -384,7 +407,7 @@ class LeaseBook:
     @property
     def free(self) -> int:
         """How many slots are free, whether or not the gate is open."""
-        return self.slots - len(self._active)
+        return max(0, self.slots - len(self._active))
 
     @property
     def waiting(self) -> int:
@@ -400,6 +423,10 @@ class LeaseBook:
         """The active leases, oldest first."""
         with self._lock:
             return tuple(self._active.copy().values())  # a copy, as a finalizer may release meanwhile
+
+    def held(self, token: int) -> Lease | None:
+        """The active lease with this token."""
+        return self._active.get(token)
 
     def count_on(self, generation: int) -> int:
         """How many leases are active on `generation`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
 import secrets
 import time
@@ -12,11 +14,13 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
+from pool_lifecycle.boot import Boot
 from pool_lifecycle.changes import Change, Changes
-from pool_lifecycle.errors import ManagerClosed, PoolExists, PoolLifecycleError, PoolNotFound
+from pool_lifecycle.errors import EngineStuck, ManagerClosed, PoolExists, PoolLifecycleError, PoolNotFound
 from pool_lifecycle.host import Host
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.logs import known_of, log_record
+from pool_lifecycle.past import Left, Past, stand_in
 from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.records import Observer
@@ -28,14 +32,19 @@ from pool_lifecycle.statedir import Lock, StateDir
 from pool_lifecycle.status import PoolStatus
 from pool_lifecycle.store import MemoryStore, Store
 
+_log = logging.getLogger(__name__)
+
 
 class PoolManager:
     """Holds many pools. Use it as `async with PoolManager(state_dir) as manager:`.
 
-    Entering takes the state directory's lock (StateDirError when another manager has it); leaving stops every
-    pool and gives the lock back, also when the block was cancelled or interrupted. `drivers` finds drivers by
-    name; `observers` are told every record; `seed` fixes the jitter; `wall` is the wall clock, in seconds.
+    Entering takes the state directory's lock (StateDirError when another manager has it) and finds again what
+    an earlier manager has left (StoreError when that cannot be read, or nothing can be stored); leaving stops
+    every pool that is not to be kept and gives the lock back, also when the block was cancelled or
+    interrupted. `drivers` finds drivers by name; `observers` are told every record; `store` keeps what is to
+    outlive the manager; `seed` fixes the jitter; `wall` is the wall clock, in seconds.
     `restarts` is how many restarts this host can take; `blame` says when a device is to blame for crashes.
+    `boot` names this boot of the host and the loop's clock; it need not be given.
     """
 
     def __init__(
@@ -49,6 +58,7 @@ class PoolManager:
         wall: Callable[[], float] = time.time,
         restarts: Budget | None = None,
         blame: Blame | None = None,
+        boot: Boot | None = None,
     ) -> None:
         self.paths = StateDir(state_dir)
         self.changes = Changes()
@@ -60,6 +70,8 @@ class PoolManager:
         self._wall = wall
         self._restarts = restarts or Budget()
         self._blame = blame or Blame()
+        self._boot = boot
+        self._past = Past()
         self._host: Host | None = None
         self._lock: Lock | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -70,8 +82,19 @@ class PoolManager:
             raise ManagerClosed("the manager has been closed", remedy="make a new one")
         self.paths.make()
         self._lock = self.paths.lock()
-        self._host = Host(
-            loop=asyncio.get_running_loop(),
+        try:
+            await self._begin()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    async def _begin(self) -> None:
+        """Take up what an earlier manager has left."""
+        loop = asyncio.get_running_loop()
+        loaded = await asyncio.to_thread(self._store.load)
+        host = Host(
+            loop=loop,
             drivers=self._drivers,
             paths=self.paths,
             store=self._store,
@@ -81,8 +104,12 @@ class PoolManager:
             observers=self._observers,
             restarts=self._restarts,
             blame=self._blame,
+            boot=self._boot or Boot.of(loop.time()),
         )
-        return self
+        for trouble in loaded.troubles:
+            _log.warning("%s", trouble)
+        self._past = await Past.of(loaded, host)
+        self._host = host
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -92,18 +119,47 @@ class PoolManager:
     # --- pools -----------------------------------------------------------------------------------------
 
     async def add(self, spec: PoolSpec) -> Pool:
-        """A new pool, stopped. Raises PoolExists, and ConfigError when it names a driver there is not."""
+        """A new pool, stopped; or the pool of that id as an earlier manager left it, which goes on.
+
+        Raises PoolExists, and ConfigError when it names a driver there is not.
+        """
         host = self._opened()
         if spec.pool_id in self._pools:
             raise PoolExists(spec.pool_id)
         _know_drivers(host.drivers, spec)
-        pool = Pool(spec, host, lineage=secrets.token_hex(8))
+        lineage = secrets.token_hex(8)
+        left = await self._past.claim(spec, host, lineage)
+        if spec.pool_id in self._pools:  # somebody else was as fast
+            raise PoolExists(spec.pool_id)
+        return self._add(spec, host, lineage, left)
+
+    def _add(self, spec: PoolSpec, host: Host, lineage: str, left: Left | None) -> Pool:
+        pool = Pool(spec, host, lineage=lineage, kept=None if left is None else left.kept)
         self._pools[spec.pool_id] = pool
         self.registry.update(
             spec.pool_id, device_mask=spec.device_mask, slots_total=spec.slots, slots_free=spec.slots
         )
         self.registry.count_from(spec.pool_id, pool.book)
+        if left is not None:
+            pool.go_on(left.kept, left.found)
         return pool
+
+    @property
+    def unclaimed(self) -> tuple[str, ...]:
+        """The pools that an earlier manager has left and that were not added to this one, by id."""
+        return tuple(sorted(self._past.left))
+
+    async def end_unclaimed(self) -> None:
+        """End what is left of them, and forget them. What cannot be ended stays among the pools, stuck."""
+        host, left, self._past.left = self._opened(), self._past.left, {}
+        await asyncio.gather(*(self._end_one(host, one) for one in left.values()))
+
+    async def _end_one(self, host: Host, left: Left) -> None:
+        spec = stand_in(left)
+        pool = self._add(spec, host, left.kept.snapshot.lineage, left)
+        with contextlib.suppress(EngineStuck):
+            await pool.stop()
+            await self.remove(spec.pool_id)
 
     async def remove(self, pool_id: str) -> None:
         """Forget a stopped pool. Raises PoolNotFound, and PoolLifecycleError while it is not stopped."""
@@ -116,6 +172,7 @@ class PoolManager:
         self._store.forget(pool_id)
         self.registry.deregister(pool_id)
         await pool.close()
+        await self._store.durable()
 
     def __getitem__(self, pool_id: str) -> Pool:
         try:
@@ -186,6 +243,7 @@ class PoolManager:
             raise
         finally:
             self.changes.close()
+            self._store.close()
             if self._lock is not None:
                 self._lock.release()
 

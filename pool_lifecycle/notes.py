@@ -301,8 +301,8 @@ def _killed_by(instance: Instance, kill_at: float) -> Instance:
 def _backing_off(snapshot: Snapshot, row: Row, event: Event, now: float) -> Snapshot:
     """The delay is for failures that count, from the verdict on, not for operators; the window is for all."""
     rules, cause = snapshot.rules, snapshot.cause
-    wanted = now
-    if row.mark != Mark.IN_TURN and cause is not None and (rule := rules.treatment(cause.kind)).counted:
+    wanted, asked = now, row.mark == Mark.IN_TURN and not getattr(event, "loaded", False)
+    if not asked and cause is not None and (rule := rules.treatment(cause.kind)).counted:
         chance: float = getattr(event, "chance", 0.0)
         convicted = snapshot.crashes[-1].at if snapshot.crashes else now
         wanted = max(now, convicted + rules.backoff.delay(snapshot.crash_count, chance, rule.multiplier))

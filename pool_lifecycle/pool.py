@@ -21,7 +21,7 @@ from pool_lifecycle.events import (
     Target,
 )
 from pool_lifecycle.explain import explain
-from pool_lifecycle.lease import Lease
+from pool_lifecycle.lease import LastingLease, Lease
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.records import DrainOutcome
 from pool_lifecycle.status import PoolStatus
@@ -105,6 +105,29 @@ class Pool(Actor):
     def acquire(self, holder: str, *, kind: str = "request", ttl: float | None = None) -> Lease:
         """A lease at once, from any thread. Raises PoolNotReady, PoolDraining or NoFreeSlot."""
         return self.book.acquire(holder, kind, ttl)
+
+    async def grant(
+        self, holder: str, *, kind: str = "request", ttl: float | None = None, wait: float | None = 0.0
+    ) -> Lease:
+        """A lease for somebody outside this program: it is kept, and goes on under a later manager.
+
+        It ends when it is released (by its token, see `release`), after `ttl` seconds, or with its engine.
+        `wait` as with `lease`. Raises what `acquire` raises, and StoreError when it cannot be kept.
+        """
+        _check("wait", wait, _duration)
+        lease = await self.book.acquire_within(holder, kind, ttl, timeout=wait, lasting=True)
+        assert isinstance(lease, LastingLease)
+        try:
+            self.host.store.save_lease(self.pool_id, lease.to_keep())
+        except BaseException:
+            lease.release()
+            raise
+        return lease
+
+    def release(self, token: int) -> bool:
+        """End the lease with this token, whoever granted it; False when there is none any more."""
+        lease = self.book.held(token)
+        return lease is not None and lease.release()
 
     @contextlib.asynccontextmanager
     async def lease(

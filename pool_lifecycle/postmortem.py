@@ -36,12 +36,18 @@ class Launch:
     unread: bool = field(default=False, init=False)
 
     @classmethod
-    def of(cls, request: LaunchRequest, at: float, profile: EngineProfile) -> Launch:
-        """About to be launched: what its engine writes comes after what the log holds now."""
+    def of(
+        cls, request: LaunchRequest, at: float, profile: EngineProfile, log_begin: int | None = None
+    ) -> Launch:
+        """About to be launched: what its engine writes comes after what the log holds now, or `log_begin`."""
         path = request.log_path
         echoes: tuple[Echo, ...] = getattr(profile, "echoes", ECHOES)
         hide = partial(without, _secrets(request))
-        return cls(request, at, LogFollower(path, size(path), profile.patterns, echoes, hide))
+        return cls(
+            request,
+            at,
+            LogFollower(path, size(path) if log_begin is None else log_begin, profile.patterns, echoes, hide),
+        )
 
     def end_for(self, snapshot: Snapshot) -> None:
         """Record on whose behalf it is ended; who came first is who did it."""
@@ -79,6 +85,7 @@ def judged(
     now: float,
     healthy: bool = True,
     graceful: bool = False,
+    rebooted: bool = False,
     checks: tuple[FailedCheck, ...] = (),
 ) -> Cause:
     """Why the engine of `launch` ended with `status`, or, without one, is to be ended."""
@@ -90,6 +97,7 @@ def judged(
             lived=now - launch.at,
             healthy=healthy,
             graceful=graceful,
+            rebooted=rebooted,
             asked=launch.asked,
             failure=launch.failure,
             last_line=launch.log.last_line,

@@ -235,7 +235,7 @@ class Registry:
         if counts is None:
             return entry
         count, slots = counts.count, counts.slots
-        return evolve(entry, active_leases=count, slots_total=slots, slots_free=slots - count)
+        return evolve(entry, active_leases=count, slots_total=slots, slots_free=max(0, slots - count))
 
 
 _NO_FIELD = object()

@@ -7,7 +7,7 @@ circuits before every step it takes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import TypeAlias
 
 from attrs import define, field
@@ -15,6 +15,7 @@ from attrs import define, field
 from pool_lifecycle import circuits
 from pool_lifecycle.breaker import BreakerEvent
 from pool_lifecycle.events import Shared
+from pool_lifecycle.kept import KeptHost
 from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.circuit import Circuit
 from pool_lifecycle.snapshot import CircuitChanged
@@ -40,17 +41,43 @@ def name_of(device: str) -> str:
 
 
 class SharedCircuits:
-    """Those of one host. `clock` is the loop's; `moved` is told once of every change of state."""
+    """Those of one host. `clock` is the loop's; `moved` is told once of every change of state.
 
-    __slots__ = ("_blame", "_clock", "_devices", "_moved")
+    `moved_on` is called when there is something else to keep.
+    """
+
+    __slots__ = ("_blame", "_clock", "_devices", "_moved", "_moved_on")
 
     def __init__(
-        self, blame: Blame, clock: Callable[[], float], moved: Moved = lambda _by, _change, _pools: None
+        self,
+        blame: Blame,
+        clock: Callable[[], float],
+        moved: Moved = lambda _by, _change, _pools: None,
+        moved_on: Wake = lambda: None,
     ) -> None:
         self._blame = blame
         self._clock = clock
         self._moved = moved
+        self._moved_on = moved_on
         self._devices: dict[str, _Device] = {}
+
+    def to_keep(self) -> tuple[tuple[Circuit, ...], tuple[tuple[str, str, float], ...]]:
+        """The circuits that are not as at first; and by circuit and pool when that failed last."""
+        devices = self._devices.items()
+        failed = tuple((name, pool, at) for name, one in devices for pool, at in one.failed_at.items())
+        return tuple(one.circuit for _, one in devices if not one.circuit.at_rest), failed
+
+    def restore(self, kept: KeptHost, known: Container[str]) -> None:
+        """Go on with what was kept. A trial of a pool that is not `known` has no end: it is free again."""
+        now, policy = self._clock(), self._blame.breaker
+        for one in kept.circuits:
+            orphan = one.holder is not None and one.holder not in known
+            news, who = BreakerEvent.ABANDONED, one.holder or ""
+            left = circuits.feed(one, news, policy=policy, who=who, now=now) if orphan else one
+            self._devices[one.name] = _Device(left)
+        for name, pool_id, at in kept.failed_at:
+            device = self._devices.setdefault(name, _Device(Circuit(name, shared=True)))
+            device.failed_at[pool_id] = at
 
     def join(self, pool_id: str, devices: Iterable[str], wake: Wake) -> tuple[Circuit, ...]:
         """The circuits of these devices, as they are; `wake` is called when there are `news` of them."""
@@ -90,6 +117,7 @@ class SharedCircuits:
         for device in tuple(self._devices.values()):
             if pool_id in device.pools:
                 device.failed_at[pool_id] = now
+                self._moved_on()
                 if self._blame.lies_with_device(device.failed_at, now):
                     self._trip(device, pool_id, now)
 
@@ -112,6 +140,7 @@ class SharedCircuits:
         before, device.circuit = device.circuit, circuit
         if circuit == before:
             return
+        self._moved_on()
         if circuit.state is not before.state:
             self._moved(by, CircuitChanged.between(before, circuit), tuple(device.pools))
         if circuit.holder in device.pools:  # has had its turn: the next time it is asked last

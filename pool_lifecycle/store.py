@@ -33,7 +33,7 @@ class Store(Protocol):
         """
 
     def save(self, kept: Kept, passage: Passage | None = None) -> bool:
-        """Keep this in the place of what was of the pool, but for its leases; False while it is not yet kept."""
+        """Keep this in the place of what was of the pool, but for its leases; False while it is not kept."""
 
     def save_lease(self, pool_id: str, lease: KeptLease) -> None:
         """Keep one lease more. From any thread, which may wait. Raises StoreError when it is not kept."""

@@ -9,14 +9,17 @@ from pool_lifecycle.restart.budget import Budget
 
 
 class Turns:
-    """The turns given out on one host. A pool has one at a time: asking again does not cost the others."""
+    """The turns given out on one host. A pool has one at a time: asking again does not cost the others.
 
-    __slots__ = ("_budget", "_clock", "_full_at", "_given")
+    `full_at` is when the host can take as many at once again as it ever can, on the loop's clock.
+    """
+
+    __slots__ = ("_budget", "_clock", "_given", "full_at")
 
     def __init__(self, budget: Budget, clock: Callable[[], float]) -> None:
         self._budget = budget
         self._clock = clock
-        self._full_at = -math.inf
+        self.full_at = -math.inf
         self._given: dict[str, float] = {}
 
     def ask(self, pool_id: str) -> float:
@@ -24,7 +27,7 @@ class Turns:
         now = self._clock()
         turn = self._given.get(pool_id, -math.inf)
         if turn <= now:
-            turn, self._full_at = self._budget.turn(self._full_at, now)
+            turn, self.full_at = self._budget.turn(self.full_at, now)
         self._given[pool_id] = turn
         return turn
 

@@ -58,7 +58,7 @@ async def start_and_wait(world: World) -> None:
 
 async def drain(world: World) -> None:
     await world.ready()
-    world.pool.acquire("somebody")
+    await world.pool.grant("somebody")
     await world.began(world.pool.drain(60))
 
 
@@ -80,7 +80,7 @@ def reload(
     async def ask(world: World) -> None:
         await world.ready()
         if lease:
-            world.pool.acquire("somebody")
+            await world.pool.grant("somebody")
         await world.began(world.pool.reload(NEW, strategy=strategy))
         if until:
             await world.pool.reached(*until)
@@ -94,7 +94,7 @@ def surge(*until: PoolState, lease: bool = False) -> Callable[[World], Awaitable
     async def ask(world: World) -> None:
         await world.ready()
         if lease:
-            world.pool.acquire("somebody")
+            await world.pool.grant("somebody")
         world.pool.tell(Reload(Target(NEW), Strategy.SURGE, fits=True))
         await virtual_time.settle()
         if until:

@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from attrs import define, field
 
 from pool_lifecycle.causes import Cause, FailureClass, Stage
+from pool_lifecycle.errors import EngineStuck
 from pool_lifecycle.host import Host
 from pool_lifecycle.interfaces import EngineLauncher, EngineProfile, GpuProbe, HealthProbe, ModelStager
 from pool_lifecycle.lifecycle import PoolState
@@ -219,7 +220,12 @@ async def a_world(
             pool = await holder.add(a_spec(**spec))
             world = World(holder, pool, launcher, probe, stager, Path(folder), records)
             yield world
+            for one in world.manager:
+                if one.spec.on_manager_exit == "keep":
+                    with contextlib.suppress(EngineStuck):
+                        await one.stop()
+            await world.manager.close()  # it may be another one than at the begin
         await world.answered()
         assert not world.living
         assert world.files == set()
-        assert pool.state is ends_in
+        assert world.pool.state is ends_in

@@ -93,7 +93,7 @@ class LocalLauncher:
         is gone but others of its tree live, the engine returned has ended and wants to be stopped. A handle
         without a pid, made before a launch that nobody saw succeed, is looked for by its token.
         """
-        if handle.driver != NAME or handle.boot_id not in {None, boot_id()}:
+        if handle.driver not in {NAME, ""} or handle.boot_id not in {None, boot_id()}:
             return None
         try:
             return await self._recover(handle)

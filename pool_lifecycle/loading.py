@@ -1,0 +1,83 @@
+"""How a pool goes on under a new manager: from what was kept of it to what is to be done. Pure.
+
+The state stays what it was, in a new epoch, with what was left of its deadlines; its activity begins anew,
+and finds out for itself what of its work is done. Declared things are taken from the new declaration: limits,
+policies, which circuits there are. What an operator has changed since stays changed, unless it was declared
+differently in the meantime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pool_lifecycle.events import Event, Halt, Start, Target
+from pool_lifecycle.kept import Kept, KeptHost, Moment
+from pool_lifecycle.lifecycle import ENDS, LIFECYCLE, Activity
+from pool_lifecycle.rebasing import shift, shifted, shifted_host
+from pool_lifecycle.restart.circuit import Circuit
+from pool_lifecycle.snapshot import Effect, Intent, Invoke, OpenGate, Persist, Snapshot, evolved
+from pool_lifecycle.spec import PoolSpec
+
+INCARNATION = 2**32
+"""How many fencing tokens a pool has under one manager: the next one's are higher, whatever was given out."""
+
+
+def rebased(kept: Kept, now: Moment) -> Kept:
+    """The same on the clock of `now`."""
+    return shifted(kept, shift(kept.moment, now))
+
+
+def rebased_host(kept: KeptHost, now: Moment) -> KeptHost:
+    """The same on the clock of `now`."""
+    return shifted_host(kept, shift(kept.moment, now))
+
+
+def first_token(kept: Kept) -> int:
+    """The first fencing token under the next manager."""
+    return (kept.next_token // INCARNATION + 1) * INCARNATION
+
+
+def goes_on(kept: Kept, spec: PoolSpec, new: Snapshot) -> Snapshot:
+    """What is kept of a pool, declared as `spec`. `new` is what it would be if nothing were kept of it."""
+    old = kept.snapshot
+    return evolved(
+        old,
+        rules=new.rules,
+        epoch=old.epoch + 1,
+        circuits=tuple(_known(new.circuits, old.circuits)),
+        target=new.target if redeclared(kept, spec) and not old.engines else old.target,
+    )
+
+
+def redeclared(kept: Kept, spec: PoolSpec) -> bool:
+    """Whether another model is declared now than was under the last manager, or than an operator chose."""
+    return kept.declared != spec.model and kept.snapshot.target != Target(spec.model)
+
+
+def _known(declared: Iterable[Circuit], kept: Iterable[Circuit]) -> Iterable[Circuit]:
+    """What pools share, the host knows better."""
+    before = {one.name: one for one in kept}
+    return (one if one.shared else before.get(one.name, one) for one in declared)
+
+
+def effects(snapshot: Snapshot) -> tuple[Effect, ...]:
+    """What a pool that goes on asks for first."""
+    state = LIFECYCLE.states[snapshot.state]
+    wanted: list[Effect] = [Persist()]
+    if state.serving and snapshot.serving is not None:
+        wanted.append(OpenGate(snapshot.serving))
+    if state.activity:
+        wanted.append(Invoke(Activity(state.activity), snapshot.epoch))
+    return tuple(wanted)
+
+
+def events(snapshot: Snapshot, spec: PoolSpec) -> tuple[Event, ...]:
+    """What the pool is told once it goes on.
+
+    An engine that was to end with its manager is ended now at the latest, and that is no failure. A pool that
+    ran until its manager left runs again.
+    """
+    ends = snapshot.state in ENDS
+    outlived = bool(snapshot.engines) and spec.on_manager_exit == "stop" and not ends
+    runs = snapshot.intent is Intent.RUN_WHEN_LOADED or (outlived and snapshot.intent is Intent.RUN)
+    return (*((Halt(),) if outlived else ()), *((Start(loaded=True),) if runs else ()))

@@ -1,0 +1,221 @@
+"""A pool under the manager that comes after one that died: it goes on where it was."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from pool_lifecycle.boot import Boot
+from pool_lifecycle.causes import FailureClass
+from pool_lifecycle.kept import Kept
+from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
+from pool_lifecycle.records import EngineEnded
+from pool_lifecycle.store import MemoryStore
+from pool_lifecycle.table import Kind
+from pool_lifecycle.testing import virtual_time
+from tests.reaching import LIMITS, WAYS, a_pool_in
+from tests.reborn import BOOT, a_mortal_world, reborn
+from tests.worlds import BROKEN, UNKILLABLE, WORKS, World, virtually
+
+KEEP: dict[str, Any] = {"on_manager_exit": "keep", "limits": LIMITS}
+STOP: dict[str, Any] = {"on_manager_exit": "stop", "limits": LIMITS}
+
+S = PoolState
+WITHOUT_AN_OLD_ENGINE = (S.STOPPED, S.FAILED, S.BACKING_OFF, S.STAGING, S.STARTING, S.READY)
+
+
+def mortal() -> dict[str, Any]:
+    return {"store": MemoryStore(), "boot": BOOT}
+
+
+def launched_on(boot: Boot, kept: Kept) -> Kept:
+    """The same of an engine that is a process of this host."""
+    (one,) = kept.snapshot.engines
+    assert one.handle is not None
+    here = evolve(one, handle=evolve(one.handle, boot_id=boot.id))
+    return evolve(kept, snapshot=evolve(kept.snapshot, engines=(here,)))
+
+
+async def settled(world: World) -> None:
+    """Until nothing is under way any more."""
+    resting = [state for state, one in LIFECYCLE.states.items() if one.kind is Kind.STABLE]
+    async with asyncio.timeout(1000):
+        await world.pool.reached(*resting)
+
+
+@pytest.mark.parametrize("state", WAYS, ids=str)
+@virtually
+async def test_a_pool_goes_on_where_it_was(state: PoolState) -> None:
+    """S17, V1: whatever its state was when its manager was killed; its engine has not noticed."""
+    async with a_pool_in(state, manager=mortal(), **KEEP) as world:
+        before, living = world.pool.snapshot, list(world.living)
+        await reborn(world, **KEEP)
+        after = world.pool.snapshot
+        assert after.state is state
+        assert after.epoch > before.epoch or state is PoolState.STOPPED
+        assert after.deadline == before.deadline
+        assert after.intent is before.intent
+        assert after.circuits == before.circuits
+        assert world.living == living
+        assert [one.token for one in after.engines] == [one.token for one in before.engines]
+
+
+@pytest.mark.parametrize("state", WAYS, ids=str)
+@virtually
+async def test_it_comes_to_rest_again_with_never_two_for_one(state: PoolState) -> None:
+    """V1, S3: what was begun is finished; two engines live only while a surge or its spare lasts."""
+    async with a_pool_in(state, manager=mortal(), **KEEP) as world:
+        await reborn(world, **KEEP)
+        two_at_most = 2 if state.startswith(("surging", "retiring")) else 1
+        assert len(world.living) <= two_at_most
+        for engine in world.launcher.engines:
+            engine.release()
+        await settled(world)
+        assert len(world.living) <= two_at_most
+
+
+@pytest.mark.parametrize("state", WAYS, ids=str)
+@virtually
+async def test_what_was_to_end_with_its_manager_is_ended_and_started_anew(state: PoolState) -> None:
+    """`on_manager_exit = "stop"` holds for SIGKILL, too; that is no failure of the engine (B-SUPER-x4)."""
+    async with a_pool_in(state, manager=mortal(), **STOP) as world:
+        before, lived = world.pool.snapshot, list(world.living)
+        await reborn(world, **STOP)
+        for engine in world.launcher.engines:
+            engine.release()
+        await world.pool.reached(*WITHOUT_AN_OLD_ENGINE)
+        assert not [engine for engine in lived if engine.alive]
+        expected = before.crash_count + (state is PoolState.RECOVERING)
+        assert world.pool.snapshot.crash_count == expected
+
+
+@virtually
+async def test_what_ended_while_nobody_looked_takes_the_way_of_a_failure() -> None:
+    """S16, V3: its status is lost, and so it is of the class unknown; it is started again in its time."""
+    async with a_mortal_world(WORKS, **KEEP) as world:
+        engine = await world.ready()
+        store = world.manager._store
+        assert isinstance(store, MemoryStore)
+        kept = dict(store.pools)
+        engine.crash()
+        await virtual_time.settle()
+        store.pools = kept
+        world.records.clear()
+        await reborn(world, **KEEP)
+        (ended,) = world.of(EngineEnded)
+        assert ended.cause.kind is FailureClass.UNKNOWN
+        assert world.pool.state is PoolState.BACKING_OFF
+        await world.pool.reached("ready")
+
+
+@virtually
+async def test_a_reboot_is_recognised_and_no_failure() -> None:
+    """The engine is gone with its host; the pool, which was to run, runs again at once."""
+    async with a_mortal_world(WORKS, **KEEP) as world:
+        engine = await world.ready()
+        store = world.manager._store
+        assert isinstance(store, MemoryStore)
+        kept = store.pools["chat"]
+        engine.crash()
+        await virtual_time.settle()
+        store.pools["chat"] = launched_on(BOOT, kept)
+        await reborn(world, boot=Boot("another boot", "another boot"), **KEEP)
+        await world.pool.reached("ready")
+        assert world.pool.snapshot.crash_count == 0
+
+
+@virtually
+async def test_a_lease_for_somebody_outside_outlives_the_manager() -> None:
+    """S9: it is still counted, still blocks a drain, and ends by its token; later ones have higher tokens."""
+    async with a_mortal_world(WORKS, **KEEP) as world:
+        await world.ready()
+        lease = await world.pool.grant("a client", ttl=100.0)
+        world.pool.acquire("somebody in this program")
+        await reborn(world, **KEEP)
+        assert [one.holder for one in world.pool.book.active()] == ["a client"]
+        assert world.pool.acquire("later").token > lease.token + 1
+        drain = await world.began(world.pool.drain(60))
+        assert world.pool.state is PoolState.DRAINING
+        assert world.pool.release(lease.token)
+        assert not world.pool.release(lease.token)
+        drain.cancel()
+
+
+@virtually
+async def test_back_off_goes_on_with_what_was_left_of_it() -> None:
+    """B-SUPER-x6: not a second earlier, and no later."""
+    async with a_mortal_world(BROKEN, WORKS, **KEEP) as world:
+        await world.began(world.pool.start())
+        due = world.pool.snapshot.not_before
+        assert due is not None
+        await asyncio.sleep(0.25)
+        await reborn(world, **KEEP)
+        await world.pool.reached("staging", "starting", "ready")
+        assert world.now == pytest.approx(due, abs=1e-6)
+
+
+@virtually
+async def test_an_engine_that_cannot_be_looked_for_holds_up_nothing_but_its_own_pool() -> None:
+    """S7, V7: nothing is launched in its place before it is known to be gone."""
+
+    class Mute:
+        def __init__(self, driver: Any) -> None:
+            self.driver, self.mute = driver, False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.driver, name)
+
+        async def recover(self, **asked: Any) -> Any:
+            if self.mute:
+                await asyncio.sleep(1e6)
+            return await self.driver.recover(**asked)
+
+    launchers: list[Mute] = []
+
+    def twist(driver: Any) -> Any:
+        if not hasattr(driver, "recover"):
+            return driver
+        launchers.append(Mute(driver))
+        return launchers[-1]
+
+    async with a_mortal_world(WORKS, twist=twist, **KEEP) as world:
+        engine = await world.ready()
+        launchers[0].mute = True
+        began = world.now
+        await reborn(world, **KEEP)
+        assert world.now - began <= 5.0
+        assert world.pool.state is PoolState.RECOVERING
+        await asyncio.sleep(20.0)
+        assert world.living == [engine]
+        launchers[0].mute = False
+        await world.pool.reached("ready", "failed")
+        assert not engine.alive
+
+
+@virtually
+async def test_pools_that_are_declared_no_more_are_ended_on_request() -> None:
+    """S5: nothing is forgotten."""
+    async with a_mortal_world(WORKS, **KEEP) as world:
+        engine = await world.ready()
+        await reborn(world, pool_id="another", **KEEP)
+        assert list(world.manager.unclaimed) == ["chat"]
+        assert engine.alive
+        await world.manager.end_unclaimed()
+        assert list(world.manager.unclaimed) == []
+        assert not engine.alive
+        assert "chat" not in world.manager
+
+
+@virtually
+async def test_what_cannot_be_killed_stays_a_pool_that_is_stuck() -> None:
+    """FAULTS: reported, never dropped."""
+    async with a_mortal_world(UNKILLABLE, **KEEP) as world:
+        engine = await world.ready()
+        await reborn(world, pool_id="another", **KEEP)
+        await world.manager.end_unclaimed()
+        assert world.manager["chat"].state is PoolState.STUCK
+        engine.release()
+        await world.manager["chat"].reached("stopped")
