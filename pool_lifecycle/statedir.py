@@ -8,8 +8,9 @@ import fcntl
 import os
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
+from pool_lifecycle import forks
 from pool_lifecycle.errors import StateDirError
 
 PRIVATE = 0o700
@@ -68,12 +69,19 @@ class StateDir:
         return Lock.take(self.root / "lock")
 
 
-@frozen
+@define(eq=False)
 class Lock:
-    """A held lock. It ends with `release`, or with this process; no engine inherits it."""
+    """A held lock. It ends with `release`, or with this process; no engine inherits it, and no forked child.
+
+    A child's copy of the descriptor would hold the lock beyond our end; to unlock it there would free it
+    while we live. So it is closed there, which does neither.
+    """
 
     path: Path
     descriptor: int
+
+    def __attrs_post_init__(self) -> None:
+        forks.register(self)
 
     @classmethod
     def take(cls, path: Path) -> Lock:
@@ -95,9 +103,16 @@ class Lock:
             os.close(descriptor)  # somebody removed the file between our opening and our locking it
 
     def release(self) -> None:
-        """Give the lock back and remove its file, which is still ours to remove."""
-        self.path.unlink(missing_ok=True)
-        os.close(self.descriptor)
+        """Give the lock back and remove its file, which is still ours to remove; but once."""
+        if self.descriptor >= 0:
+            self.path.unlink(missing_ok=True)
+            self.forked()
+
+    def forked(self) -> None:
+        """Hold it no more: that gives it back only where nobody else holds it."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     @staticmethod
     def _open(path: Path) -> int:

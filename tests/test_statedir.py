@@ -12,6 +12,7 @@ import pytest
 
 from pool_lifecycle.errors import StateDirError
 from pool_lifecycle.statedir import Lock, StateDir
+from tests.programs import conversing, said, say
 
 
 def test_everything_has_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,3 +138,43 @@ def test_no_engine_inherits_the_lock(tmp_path: Path) -> None:
     )
     assert child.returncode != 0
     lock.release()
+
+
+FORKS = """
+import os, signal, sys
+from pool_lifecycle.statedir import StateDir
+
+lock = StateDir(sys.argv[1]).lock()
+if os.fork():
+    signal.pause()
+lock.release()
+print("disowned", lock.descriptor, flush=True)
+print(sys.stdin.readline(), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_forked_child_neither_frees_the_lock_nor_keeps_it(tmp_path: Path) -> None:
+    """FAULTS, forks: the parent has it as long as it lives, and the next manager once it was killed."""
+    paths = StateDir(tmp_path)
+    with conversing(FORKS, tmp_path) as program:
+        assert said(program) == "disowned -1"
+        with pytest.raises(StateDirError, match=rf"\(pid {program.pid}\)"):
+            paths.lock()
+        program.kill()
+        program.wait()
+        paths.lock().release()
+        say(program, "still here")
+        assert said(program) == "still here"
+
+
+def test_a_lock_is_given_back_once(tmp_path: Path) -> None:
+    """A second call leaves alone what another has taken since."""
+    paths = StateDir(tmp_path)
+    first = paths.lock()
+    first.release()
+    second = paths.lock()
+    first.release()
+    with pytest.raises(StateDirError, match="in use"):
+        paths.lock()
+    second.release()

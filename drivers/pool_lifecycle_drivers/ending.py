@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -26,6 +27,7 @@ class Ending:
     def __init__(self, leader: Pinned, tree: Tree, meet: Callable[[], Awaitable[None]] | None = None) -> None:
         self.killed = False
         self.ended: set[int] = set()
+        self._home = os.getpid()
         self._leader = leader
         self._tree = tree
         self._meet = meet
@@ -83,6 +85,8 @@ class Ending:
 
     def _signal(self, found: Iterable[Identity]) -> None:
         """Leader first: it should hear of the end before it sees its workers go."""
+        if os.getpid() != self._home:  # a forked child that goes on with its parent's work
+            return
         for who in sorted(found, key=lambda who: who != self._leader.who):
             if who in self._members:
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 from contextlib import suppress
 
@@ -70,6 +71,7 @@ class LocalEngine:
         census: Census,
         oom: OomWatch,
     ) -> None:
+        self._home = os.getpid()
         self._handle = handle
         self._leader = leader
         self._tree = tree
@@ -104,7 +106,12 @@ class LocalEngine:
         return self._status
 
     async def stop(self, *, kill_after: float) -> StopReport:
-        """End the tree; see `Engine.stop`. The first SIGTERM has been sent before this first waits."""
+        """End the tree; see `Engine.stop`. The first SIGTERM has been sent before this first waits.
+
+        Raises DriverError in a forked child: the engine is its parent's.
+        """
+        if os.getpid() != self._home:
+            raise DriverError(NAME, _NOT_OURS)
         if self._stopping is None or _failed(self._stopping):
             self._ending = Ending(self._leader, self._tree, self._learn_sockets)
             self._ending.kill_after(kill_after)
@@ -190,6 +197,15 @@ class LocalEngine:
         """Look which sockets it has, should one of them outlive it."""
         with suppress(DriverError):
             await self.inspect()
+
+
+_NOT_OURS = Cause(
+    FailureClass.UNKNOWN,
+    Stage.STOP,
+    "the engine belongs to the process that launched it, and this is a forked child of that",
+    heals=False,
+    remedy="end it there",
+)
 
 
 def _failed(task: asyncio.Task[StopReport]) -> bool:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 
+from pool_lifecycle import forks
+
 POLL = 0.1
 """Seconds between two looks where inotify is not available, or out of instances or watches."""
 
@@ -76,6 +78,7 @@ class _Instance:
         self.holders = 0
         self._fd = -1
         self._waiting: dict[int, list[asyncio.Event]] = {}
+        forks.register(self)
 
     @property
     def used(self) -> bool:
@@ -111,6 +114,13 @@ class _Instance:
         try:  # the kernel takes 8 ms over closing an inotify instance, too long for a loop to stand still
             _thread.start_new_thread(os.close, (fd,))
         except RuntimeError:  # the host is short of threads
+            os.close(fd)
+
+    def forked(self) -> None:
+        """The instance and the loop's selector are shared with the parent: take nothing out of either."""
+        self._waiting.clear()
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
             os.close(fd)
 
     def _open(self) -> bool:

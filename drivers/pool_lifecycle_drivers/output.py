@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 
+from pool_lifecycle import forks
 from pool_lifecycle_drivers.growth import GrowthWatch
 from pool_lifecycle_drivers.pidfile import make_parents
 
@@ -49,6 +50,7 @@ class Output:
         self._let_go: Callable[[], None] | None = None
         self._end = offset
         self._written = 0
+        forks.register(self)
 
     async def more_than(self, after: int) -> int:
         """Wait until more than `after` bytes have been written; return how many have.
@@ -72,6 +74,13 @@ class Output:
         let_go, self._let_go = self._let_go, None
         if let_go is not None:
             let_go()
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def forked(self) -> None:
+        """Hold no file of an engine that is the parent's, which may be deleted one day."""
+        self._closed, self._let_go = True, None
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

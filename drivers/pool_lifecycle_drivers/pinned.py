@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
+from pool_lifecycle import forks
 from pool_lifecycle.causes import LOST, ExitStatus
 from pool_lifecycle_drivers.procfs import Identity, identify, read_entry
 
@@ -37,6 +38,7 @@ class Pinned:
         self._loop = asyncio.get_running_loop()
         self._on_end: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
+        forks.register(self)
 
     @property
     def can_be_signalled(self) -> bool:
@@ -108,6 +110,16 @@ class Pinned:
             self._timer.cancel()
         self._on_end.clear()
         self._close()
+
+    def forked(self) -> None:
+        """In a forked child it is nobody's to signal or to reap.
+
+        The loop's selector is shared with the parent, whose news would be called off with ours.
+        """
+        fd, self._fd, self.ours = self._fd, None, False
+        self._on_end.clear()
+        if fd is not None:
+            os.close(fd)
 
     def __del__(self) -> None:
         """Give the descriptor back when a manager leaves its engines running."""
