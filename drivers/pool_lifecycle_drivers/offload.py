@@ -5,28 +5,77 @@ from __future__ import annotations
 import _thread
 import asyncio
 import errno
+import os
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 T = TypeVar("T")
 
 
-async def in_thread(work: Callable[[], T]) -> T:
-    """Call `work` in a thread of its own and return what it returns.
+SPARE = 2
+"""Threads that stay when they have nothing more to do: to make one takes ten times as long as to wake it."""
 
-    A look that hangs in the kernel holds up whoever asked for it, but neither the loop nor the end of the
-    program; asyncio's own pool of threads would be waited for at both. `threading.Thread.start` is not
-    used because it blocks the loop until the thread has had its turn, which takes long beside busy ones.
+
+class _Worker:
+    """A thread that does one thing after another, as long as not enough others wait for something to do."""
+
+    __slots__ = ("_awake", "_work")
+
+    idle: ClassVar[list[_Worker]] = []
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work = work
+        self._awake = _thread.allocate_lock()
+        self._awake.acquire()
+
+    def run(self) -> None:
+        """What it does in its thread."""
+        while True:
+            self._work()
+            del self._work  # nothing of it is kept while there is nothing to do
+            if len(self.idle) >= SPARE:
+                return
+            self.idle.append(self)
+            self._awake.acquire()
+
+    def give(self, work: Callable[[], object]) -> None:
+        """Wake it with something to do."""
+        self._work = work
+        self._awake.release()
+
+
+os.register_at_fork(after_in_child=_Worker.idle.clear)  # no thread but the forking one is in the child
+
+
+def _begin(work: Callable[[], object]) -> None:
+    """Have it done in a thread, whatever all others do. It may not raise.
+
+    What hangs in the kernel holds up neither the loop nor the end of the program; asyncio's own pool of
+    threads would be waited for at both. `threading.Thread.start` is not used because it blocks the loop until
+    the thread has had its turn, which takes long beside busy ones. Raises OSError when the host is short of
+    threads.
+    """
+    try:
+        _Worker.idle.pop().give(work)
+        return
+    except IndexError:
+        pass
+    try:
+        _thread.start_new_thread(_Worker(work).run, ())
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, f"{error}") from error
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Call `work` in a thread and return what it returns; a look that hangs holds up who asked for it only.
+
     Raises what `work` raises, and OSError when the host is short of threads.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
-    try:
-        _thread.start_new_thread(_run, (work, loop, future))
-    except RuntimeError as error:  # the host is short of threads
-        raise OSError(errno.EAGAIN, f"{error}") from error
+    _begin(lambda: _run(work, loop, future))
     return await future
 
 
@@ -95,10 +144,10 @@ class _Doing:
     def go_on(self) -> None:
         """In one thread more; and later in another, if this one does not get on."""
         try:
-            _thread.start_new_thread(self._run, ())
-        except RuntimeError as error:  # the host is short of threads
+            _begin(self._run)
+        except OSError as error:
             for _, future in self._jobs:
-                _settle(future, OSError(errno.EAGAIN, f"{error}"))
+                _settle(future, OSError(*error.args))
         else:
             self._loop.call_later(STUCK, self._look, len(self._jobs))
 

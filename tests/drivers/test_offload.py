@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import os
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import pytest
 
-from pool_lifecycle_drivers.offload import Batch, Shared, in_thread
+from pool_lifecycle_drivers import offload
+from pool_lifecycle_drivers.offload import SPARE, Batch, Shared, in_thread
 from tests.drivers.real_processes import until
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -69,12 +73,58 @@ def test_news_for_somebody_who_gave_up_is_dropped(run_real: Run) -> None:
 def test_a_host_short_of_threads_is_an_ordinary_error(run_real: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """An OSError, as for any other shortage of the host."""
 
+    _refuse_threads(monkeypatch)
+    with pytest.raises(OSError, match="can't start new thread"):
+        run_real(in_thread(lambda: None))
+
+
+def _refuse_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
+    monkeypatch.setattr(offload._Worker, "idle", [])
     monkeypatch.setattr(_thread, "start_new_thread", refuse)
-    with pytest.raises(OSError, match="can't start new thread"):
-        run_real(in_thread(lambda: None))
+
+
+def test_a_thread_that_is_done_does_the_next_thing(run_real: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To make another takes ten times as long as to wake it; what it has done is not kept alive by it."""
+    monkeypatch.setattr(offload._Worker, "idle", [])
+
+    async def main() -> None:
+        first = await in_thread(threading.get_ident)
+        await until(lambda: offload._Worker.idle)
+        thing = set[int]()
+        alive = weakref.ref(thing)
+        assert await in_thread(partial(lambda _: threading.get_ident(), thing)) == first
+        del thing
+        await until(lambda: alive() is None and len(offload._Worker.idle) == 1)
+
+    run_real(main())
+
+
+def test_few_threads_stay_with_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is done while enough others wait for something to do ends."""
+    waiting = [offload._Worker(lambda: None) for _ in range(SPARE)]
+    monkeypatch.setattr(offload._Worker, "idle", [*waiting])
+    done: list[int] = []
+    offload._Worker(lambda: done.append(1)).run()
+    assert done == [1]
+    assert offload._Worker.idle == waiting
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_has_threads_of_its_own(run_real: Run) -> None:
+    """Those of its parent are not there: whatever is given to one of them would never be done."""
+
+    async def main() -> None:
+        await in_thread(lambda: None)
+        await until(lambda: offload._Worker.idle)
+
+    run_real(main())
+    child = os.fork()
+    if child == 0:
+        os._exit(len(offload._Worker.idle))
+    assert os.waitpid(child, 0)[1] == 0
 
 
 class Counted:
@@ -199,15 +249,12 @@ def test_a_batch_on_a_host_short_of_threads_is_an_ordinary_error(
 ) -> None:
     """An OSError for everybody in it."""
 
-    def refuse(*_: object) -> None:
-        raise RuntimeError("can't start new thread")
-
     async def main() -> None:
         batch = Batch()
         errors = await asyncio.gather(*(batch.do(lambda: None) for _ in range(2)), return_exceptions=True)
         assert [type(error) for error in errors] == [BlockingIOError] * 2
 
-    monkeypatch.setattr(_thread, "start_new_thread", refuse)
+    _refuse_threads(monkeypatch)
     run_real(main())
 
 
