@@ -35,9 +35,11 @@ else:
 
         For values with a `__dict__` whose fields are neither checked nor converted.
         """
-        other = object.__new__(type(value))
-        object.__setattr__(other, "__dict__", vars(value) | changes)
+        other = _new(value.__class__)
+        _set(other, "__dict__", value.__dict__ | changes)
         return other
+
+    _new, _set = object.__new__, object.__setattr__  # called ten times for a crash
 
 
 class Intent(enum.StrEnum):
