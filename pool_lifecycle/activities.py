@@ -17,8 +17,9 @@ from typing import Any, Protocol
 from pool_lifecycle.cancelling import heed
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.device_memory import until_enough
-from pool_lifecycle.errors import DriverError, PoolLifecycleError
+from pool_lifecycle.errors import DriverError, PoolLifecycleError, StoreError
 from pool_lifecycle.events import (
+    Cleared,
     Drained,
     Due,
     Event,
@@ -192,6 +193,16 @@ async def _end_one(pool: Subject, instance: Instance) -> None:
     """End one engine, however often its driver fails at it; the limit of the state is not its concern."""
     await pool.launching.settled(instance)
     pool.see(f"ending generation {instance.generation}")
+    await _until_gone(pool, instance)
+
+
+async def clear(pool: Subject, instance: Instance) -> None:
+    """Go on ending what could not be killed, beside whatever the pool does by now."""
+    await _until_gone(pool, instance)
+    pool.tell(Cleared(instance.token))
+
+
+async def _until_gone(pool: Subject, instance: Instance) -> None:
     pause = STOP_AGAIN
     while not await pool.launching.stop(instance, _grace(pool, instance)):
         heed()
@@ -269,7 +280,8 @@ def failure(error: BaseException, stage_: Stage) -> Cause:
     if isinstance(error, DriverError):
         return error.cause
     if isinstance(error, PoolLifecycleError):
-        return Cause(FailureClass.UNKNOWN, stage_, error.what, remedy=error.remedy)
+        kind = FailureClass.PREFLIGHT if isinstance(error, StoreError) else FailureClass.UNKNOWN
+        return Cause(kind, stage_, error.what, remedy=error.remedy)
     message = f"a driver raised {type(error).__name__}: {error}"
     return Cause(FailureClass.UNKNOWN, stage_, message, remedy="report this to the driver's author")
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from pool_lifecycle import loading
+from pool_lifecycle.activities import clear
 from pool_lifecycle.addressing import url_of
 from pool_lifecycle.agenda import next_due
 from pool_lifecycle.answers import judge_of
@@ -42,6 +43,7 @@ from pool_lifecycle.snapshot import (
     CloseGate,
     Effect,
     Emit,
+    Instance,
     Invoke,
     Notify,
     OpenGate,
@@ -113,6 +115,9 @@ class Actor:
             staff.health.follow(snapshot)
         finally:
             self._stepping = False
+        self._clear()
+        staff.announcer.adopted(kept, snapshot, found)
+        self._catch_up()
         server = snapshot.server if LIFECYCLE.states[snapshot.state].live else None
         if server is not None and (unsure := staff.launching.unsure(server)) is not None:
             self.tell(Unhealthy(server.token, unsure))
@@ -245,11 +250,20 @@ class Actor:
         after = self._snapshot
         if after.engines is not before.engines:
             self._hurry(before, after)
+        if after.quarantine is not before.quarantine:
+            self._clear(before.quarantine)
         if after.epoch != before.epoch:
             self._staff.health.follow(after)
         if after.crashes is not before.crashes:
             self._blame(after)
         self._arm()
+
+    def _clear(self, known: tuple[Instance, ...] = ()) -> None:
+        """See to the end of what could not be killed, but for what was `known` before."""
+        tokens = {one.token for one in known}
+        for one in self._snapshot.quarantine:
+            if one.token not in tokens:
+                self.launching.keep(clear(self, one))
 
     def _share_circuits(self, before: Snapshot, after: Snapshot) -> None:
         if after.circuits is not before.circuits:
@@ -362,25 +376,25 @@ class Actor:
         From now on nothing else can be asked of it. A pool that is to outlive its manager is left as it is.
         """
         self._leaving = True
-        if self._stays:
+        if self.stays:
             return
         with contextlib.suppress(EngineStuck, StoreError):
             await self._ask(Halt())
 
     @property
-    def _stays(self) -> bool:
-        """Whether its engine is to outlive its manager, unless it is ending already."""
+    def stays(self) -> bool:
+        """Whether it is left as it is when its manager leaves: to be kept, and not ending already."""
         return self.spec.on_manager_exit == "keep" and self._snapshot.state not in ENDS
 
     def hurry(self) -> None:
         """Kill now what `halt` has only asked to end."""
-        if not self._stays:
+        if not self.stays:
             self.tell(Halt(grace=0.0))
 
     async def kill(self) -> None:
         """End its engines past the state machine, whose every task is being cancelled; bounded in time."""
         self._closed = True
-        if self._staff_ is not None and not self._stays:
+        if self._staff_ is not None and not self.stays:
             await self._staff_.launching.kill(within=self.spec.limits.reclaim)
 
     async def close(self) -> None:

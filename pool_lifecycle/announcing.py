@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import filterfalse
 
 from pool_lifecycle.accounts import Accounts
 from pool_lifecycle.host import Host
+from pool_lifecycle.interfaces import Engine
+from pool_lifecycle.kept import Kept
 from pool_lifecycle.leases import LeaseBook
 from pool_lifecycle.lifecycle import DRAINS, LIFECYCLE
+from pool_lifecycle.loading import redeclared
 from pool_lifecycle.records import (
     CircuitMoved,
     EngineCrashed,
     LateOutcome,
     LeasesEnded,
     Moved,
+    PoolAdopted,
     PreloadEnded,
     Record,
     RestartBegan,
     RestartScheduled,
 )
+from pool_lifecycle.recovery import Found, Unsure
 from pool_lifecycle.registry import EntryFields
 from pool_lifecycle.restart_news import Step, restart_news
 from pool_lifecycle.snapshot import CircuitChanged, Dropped, Notify, Snapshot
@@ -40,6 +46,26 @@ class Announcer:
         """The pool goes on as an earlier manager left it: readers are to know how that is."""
         self._publish(None, snapshot)
         self.accounts.go_on(snapshot, self._book.count)
+
+    def adopted(self, kept: Kept, snapshot: Snapshot, found: Mapping[str, Found]) -> None:
+        """What was taken over, and what has become of its engines."""
+        now = self._host.clock()
+        fates = {one.generation: found.get(one.token) for one in snapshot.engines}
+        self._host.observe(
+            PoolAdopted(
+                self._spec.pool_id,
+                now,
+                snapshot.state,
+                now - kept.moment.at,
+                tuple(one for one, fate in fates.items() if isinstance(fate, Engine)),
+                tuple(one for one, fate in fates.items() if fate is None),
+                tuple(one for one, fate in fates.items() if isinstance(fate, Unsure)),
+                self._book.count,
+            )
+        )
+        if redeclared(kept, self._spec) and snapshot.target == kept.snapshot.target:
+            what = f"it goes on with {kept.snapshot.target.model!r}, but {self._spec.model!r} is declared"
+            self._host.trouble(self._spec.pool_id, f"{what}: reload it to change that")
 
     def moved(self, notice: Notify, before: Snapshot, after: Snapshot) -> None:
         """A row was taken. Readers know it before observers do, who are told of a failure first."""

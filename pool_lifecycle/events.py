@@ -209,6 +209,13 @@ class Exited:
 
 
 @frozen
+class Cleared:
+    """Nothing is left of the launch named by `token`, which could not be killed before."""
+
+    token: str
+
+
+@frozen
 class Unhealthy:
     """The engine of the launch named by `token` lives but no longer answers as it should; `cause` says so.
 
@@ -259,5 +266,5 @@ class RanStably:
     period: float
 
 
-Event = Wish | Outcome | Launched | Exited | Unhealthy | Shared | CircuitDue | RanStably
+Event = Wish | Outcome | Launched | Exited | Cleared | Unhealthy | Shared | CircuitDue | RanStably
 """Everything `step` accepts."""

@@ -30,6 +30,7 @@ from pool_lifecycle.records import (
     LateOutcome,
     LeasesEnded,
     Moved,
+    PoolAdopted,
     PreloadEnded,
     Record,
     RestartBegan,
@@ -344,6 +345,26 @@ _CHANGES: dict[tuple[BreakerState, BreakerState], str] = {
     (_B.TRIAL, _B.CLOSED): "closes",
 }
 """Several steps of a shared circuit may come as one."""
+
+
+@entry.register
+def _(record: PoolAdopted) -> Entry:
+    fates = (
+        *(f"engine generation {one} goes on" for one in record.found),
+        *(f"engine generation {one} is gone" for one in record.gone),
+        *(f"of engine generation {one} nobody knows" for one in record.unsure),
+    )
+    held = (f"{plural(record.leases, 'lease')} held",) if record.leases else ()
+    what = f"taken over in state {record.state} after {seconds(record.away)} without a manager"
+    fields = {
+        "state": str(record.state),
+        "away_seconds": round(record.away, 6),
+        "found": record.found,
+        "gone": record.gone,
+        "unsure": record.unsure,
+        "leases": record.leases,
+    }
+    return logging.INFO if fates else logging.DEBUG, ", ".join((what, *fates, *held)), fields
 
 
 @entry.register

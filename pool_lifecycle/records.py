@@ -9,6 +9,7 @@ from typing import TypeAlias
 from attrs import frozen
 
 from pool_lifecycle.causes import Cause, FailureClass
+from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.restart.storm import Storm
 from pool_lifecycle.snapshot import CircuitChanged, Dropped, Notify
 from pool_lifecycle.waits import Awaits as Awaits  # noqa: PLC0414 - as a part of RestartScheduled it is offered here too
@@ -198,6 +199,24 @@ class CrashLogKept:
 
 
 @frozen
+class PoolAdopted:
+    """A manager goes on with a pool that an earlier one left `away` seconds ago, in this state.
+
+    `found` has the generations whose engines live, `gone` those of which nothing lives any more, `unsure`
+    those of which nobody can say yet. So many `leases` go on.
+    """
+
+    pool_id: str
+    at: float
+    state: PoolState
+    away: float
+    found: tuple[int, ...]
+    gone: tuple[int, ...]
+    unsure: tuple[int, ...]
+    leases: int
+
+
+@frozen
 class LeasesEnded:
     """Leases ended without a release: their time was over, or their engine was."""
 
@@ -259,6 +278,7 @@ Record: TypeAlias = (
     | RestartBegan
     | StormBegan
     | CrashLogKept
+    | PoolAdopted
     | LeasesEnded
     | CircuitMoved
     | LateOutcome

@@ -20,6 +20,7 @@ from pool_lifecycle.errors import IllegalEvent
 from pool_lifecycle.events import (
     AllowOne,
     CircuitDue,
+    Cleared,
     Drain,
     Event,
     Exited,
@@ -167,6 +168,12 @@ def _(event: Exited, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
                 return draft, PoolEvent.FINISHED if finished else PoolEvent.CRASHED, event
             return draft, None, event
     return snapshot, None, event
+
+
+@_read.register
+def _(event: Cleared, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
+    left = tuple(one for one in snapshot.quarantine if one.token != event.token)
+    return snapshot if left == snapshot.quarantine else evolved(snapshot, quarantine=left), None, event
 
 
 @_read.register

@@ -17,6 +17,7 @@ from pool_lifecycle.causes import LOST, Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.events import (
     AllowOne,
     CircuitDue,
+    Cleared,
     Drain,
     Drained,
     Due,
@@ -98,6 +99,8 @@ def happenings(pool: Snapshot) -> Iterator[Event]:
         yield Overdue(pool.epoch)
     for one in (*pool.engines, *pool.quarantine):
         yield from _facts(one)
+    for one in pool.quarantine:
+        yield Cleared(one.token)
     for circuit in pool.circuits:
         if circuit.until is not None:
             yield CircuitDue(circuit.name, circuit.openings)

@@ -30,6 +30,7 @@ from pool_lifecycle.records import (
     LateOutcome,
     LeasesEnded,
     Moved,
+    PoolAdopted,
     PreloadEnded,
     Record,
     RestartBegan,
@@ -171,6 +172,24 @@ ENTRIES: list[tuple[Record, int, str]] = [
         STORM,
         logging.CRITICAL,
         "a restart storm (oom_storm: 10 restarts within 1 min); give it more memory",
+    ),
+    (
+        PoolAdopted("p", 1, PoolState.READY, 2.5, (3,), (), (), 1),
+        logging.INFO,
+        "taken over in state ready after 2.5 s without a manager, engine generation 3 goes on, 1 lease held",
+    ),
+    (
+        PoolAdopted("p", 1, PoolState.SURGING_STARTING, 60.0, (), (3,), (4,), 0),
+        logging.INFO,
+        (
+            "taken over in state surging.starting after 1 min without a manager, "
+            "engine generation 3 is gone, of engine generation 4 nobody knows"
+        ),
+    ),
+    (
+        PoolAdopted("p", 1, PoolState.STOPPED, 1.0, (), (), (), 0),
+        logging.DEBUG,
+        "taken over in state stopped after 1.0 s without a manager",
     ),
     (LateOutcome("p", 1, Dropped(E.HEALTHY, 3)), logging.DEBUG, "a late healthy had no effect"),
     (DriverMisbehaved("p", 1, "it lied"), logging.ERROR, "it lied"),

@@ -10,8 +10,8 @@ from pool_lifecycle.errors import ReloadRefused
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.records import DrainEnd
 from pool_lifecycle.spec import Limits
-from tests.reaching import a_pool_in
-from tests.worlds import NEW, a_world, virtually
+from tests.reaching import a_pool_in, surge
+from tests.worlds import NEW, UNKILLABLE, WORKS, a_world, virtually
 
 
 @virtually
@@ -57,3 +57,17 @@ async def test_a_drain_with_a_spare_ends_both() -> None:
         assert [engine.request.generation for engine in world.living] == [2]
         lease.release()
         assert (await asked).end is DrainEnd.DRAINED
+
+
+@virtually
+async def test_a_spare_that_cannot_be_killed_is_remembered_until_it_is_gone() -> None:
+    """S5: on the quarantine ledger, which is empty again once nothing is left of it."""
+    limits = Limits(drain=1.0, reclaim=5.0)
+    async with a_world(UNKILLABLE, WORKS, limits=limits) as world:
+        await surge(PoolState.RETIRING)(world)
+        await world.pool.reached("ready")
+        assert [one.generation for one in world.pool.snapshot.quarantine] == [1]
+        world.launcher.engines[0].release()
+        await asyncio.sleep(1)
+        assert world.pool.snapshot.quarantine == ()
+        assert world.pool.state is PoolState.READY

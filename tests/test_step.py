@@ -8,6 +8,7 @@ from attrs import evolve
 from pool_lifecycle.causes import LOST, Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.errors import IllegalEvent
 from pool_lifecycle.events import (
+    Cleared,
     Drain,
     Drained,
     Due,
@@ -242,6 +243,9 @@ def test_the_end_of_the_quarantined_is_recorded() -> None:
     left = engine(5, kill_at=900.0)
     done = after(pool_in(S.READY, quarantine=(left,)), Exited(left.token, LOST, CRASH))
     assert (done.state, done.quarantine) == (S.READY, (evolve(left, exit=LOST),))
+    gone = after(done, Cleared(left.token))
+    assert (gone.state, gone.quarantine) == (S.READY, ())
+    assert after(gone, Cleared(left.token)) is gone
 
 
 LIVE = [state for state in PoolState if LIFECYCLE.states[state].live]

@@ -213,7 +213,8 @@ async def a_world(
     probe = MemoryHealthProbe(launcher, answers)
     records: list[Record] = []
     drivers = drivers_of(twist(launcher), twist(probe), twist(stager), profile, gpus)
-    arguments: dict[str, Any] = {"seed": 1, "wall": lambda: 1_700_000_000.0} | (manager or {})
+    usual: dict[str, Any] = {"seed": 1, "wall": lambda: 1_700_000_000.0, "store": MemoryStore()}
+    arguments = usual | (manager or {})
     observers = [records.append, *arguments.pop("observers", ())]
     with tempfile.TemporaryDirectory() as folder:
         async with PoolManager(folder, drivers=drivers, observers=observers, **arguments) as holder:

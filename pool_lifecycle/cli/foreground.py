@@ -78,9 +78,15 @@ class Foreground:
             self.stop(signal.SIGHUP)
 
     async def run(self, specs: tuple[PoolSpec, ...]) -> int:
-        """Bring every pool up, in parallel; return the exit code when all is over."""
+        """Bring every pool up, in parallel; return the exit code when all is over.
+
+        What an earlier run has left of pools that are declared no more is ended.
+        """
         self.manager.observe(lambda _: self._changed.set())
         pools = [await self.manager.add(spec) for spec in specs]
+        if left := self.manager.unclaimed:
+            LOGGER.warning("no longer declared, and ended if it still runs: %s", ", ".join(left))
+            self._begin(self.manager.end_unclaimed())
         self._begin(*map(_start, pools))
         while not self._stops and (self._tasks or not all(map(over, pools))):
             await self._change()
@@ -89,6 +95,12 @@ class Foreground:
         return self._code(pools)
 
     async def _stop_all(self, pools: list[Pool]) -> None:
+        """But for those that are to outlive this."""
+        if staying := [pool.pool_id for pool in pools if pool.stays]:
+            self._say(f"left running, to be found again by the next run: {', '.join(staying)}")
+        pools = [pool for pool in pools if not pool.stays]
+        if not pools:
+            return
         limit = seconds(max(pool.spec.limits.drain for pool in pools))
         self._say(f"stopping; leases in flight have up to {limit}, a second signal kills at once")
         self._begin(*(self._ending(pool.drain()) for pool in pools))

@@ -23,6 +23,7 @@ from pool_lifecycle.simulation.engines import SimulatedHost, simulated
 from pool_lifecycle.simulation.history import History
 from pool_lifecycle.simulation.timeline import Act, Timeline
 from pool_lifecycle.simulation.trace import WEEK, Action, Trace
+from pool_lifecycle.store import MemoryStore
 from pool_lifecycle.table import Kind
 from pool_lifecycle.testing import virtual_time
 
@@ -52,6 +53,7 @@ async def _replay(config: Config, trace: Trace, seed: int, until: float, folder:
     manager = PoolManager(
         folder,
         drivers=host.drivers(specs),
+        store=MemoryStore(),
         seed=seed,
         wall=lambda: asyncio.get_running_loop().time() - begin,
         restarts=settings.restarts,
