@@ -1,0 +1,238 @@
+"""How each kind of deed is done: by somebody who asks a pool, to a process, to a driver, to the disk."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from attrs import evolve
+
+from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
+from pool_lifecycle.errors import PoolLifecycleError
+from pool_lifecycle.events import Reload, Strategy, Target
+from pool_lifecycle.pool import Pool
+from tests.whole.drivers import SAYS
+from tests.whole.faults import GENTLE, KINDS, VERBS, Armed
+from tests.whole.plan import MODELS, Deed
+from tests.whole.processes import OOM, SEGFAULT, WORKS, Nature, Process, Stranger
+
+if TYPE_CHECKING:
+    from tests.whole.world import World
+
+Doing: TypeAlias = Callable[["World", Deed, Random], None]
+
+_F = FailureClass
+
+NATURES: dict[str, Nature] = {
+    "works": WORKS,
+    "slow": evolve(WORKS, ready_after=3.0),
+    "never ready": evolve(WORKS, ready_after=None),
+    "ends at once": evolve(WORKS, ends_after=0.0),
+    "ends before it is ready": evolve(WORKS, ready_after=2.0, ends_after=1.0, end=SEGFAULT),
+    "ends as it becomes ready": evolve(WORKS, ready_after=1.0, ends_after=1.0),
+    "crashes soon": evolve(WORKS, ends_after=3.0),
+    "exits 0 soon": evolve(WORKS, ends_after=3.0, end=ExitStatus(code=0)),
+    "stubborn": evolve(WORKS, ignores_term=True),
+    "slow to end": evolve(WORKS, term_takes=1.5),
+    "unkillable": evolve(WORKS, unkillable=True),
+    "unkillable and never ready": evolve(WORKS, unkillable=True, ready_after=None),
+    "has workers": evolve(WORKS, workers=2, ignores_term=True),
+    "keeps memory": evolve(WORKS, keeps_memory=6.0, ends_after=4.0),
+    "does not start": evolve(WORKS, launch_error=Cause(_F.EXIT, Stage.LAUNCH, "it does not start")),
+    "cannot start": evolve(
+        WORKS, launch_error=Cause(_F.BAD_CONFIG, Stage.LAUNCH, "no such flag", heals=False)
+    ),
+    "bad flag": evolve(WORKS, ready_after=None, ends_after=0.5, last_words=SAYS[_F.BAD_CONFIG]),
+    "device full": evolve(WORKS, ends_after=2.0, last_words=SAYS[_F.DEVICE_OUT_OF_MEMORY]),
+}
+"""How engines can be."""
+
+# --- wishes ---------------------------------------------------------------------------------------------
+
+
+def _wish(name: str, draw: Callable[[Random], dict[str, object]] = lambda _: {}) -> Doing:
+    def do(world: World, deed: Deed, chance: Random) -> None:
+        arguments = draw(chance)
+        world.ask(deed.pool_id, name, lambda pool: getattr(pool, name)(**arguments), arguments)
+
+    return do
+
+
+def _reload(world: World, deed: Deed, chance: Random) -> None:
+    model = f"file:/{deed.pool_id}/{chance.choice(MODELS)}"
+    strategy, deadline = chance.choice(("drain_first", "stage_first")), chance.choice((None, 0.0, 4.0))
+
+    def reload(pool: Pool) -> Awaitable[Any]:
+        return pool.reload(model, strategy=strategy, drain_deadline=deadline)
+
+    world.ask(deed.pool_id, "reload", reload, {"model": model, "strategy": strategy})
+
+
+def _surge(world: World, deed: Deed, chance: Random) -> None:
+    """Not to be had by asking yet, as nobody says that both fit: so it is told as the pool would tell it."""
+    model = f"file:/{deed.pool_id}/{chance.choice(MODELS)}"
+    pool = world.pool(deed.pool_id)
+    if pool is not None:
+        with contextlib.suppress(PoolLifecycleError):
+            pool.tell(Reload(Target(model), Strategy.SURGE, fits=True))
+
+
+def _lease(world: World, deed: Deed, chance: Random) -> None:
+    held, ttl, wait = chance.choice((0.0, 1.0, 8.0, 30.0)), chance.choice((None, None, 3.0)), chance.random()
+    world.hold_lease(deed.pool_id, held, ttl, 5.0 * wait if chance.random() < 0.5 else 0.0)
+
+
+def _remove(world: World, deed: Deed, _chance: Random) -> None:
+    world.remove(deed.pool_id)
+
+
+def _add(world: World, deed: Deed, _chance: Random) -> None:
+    world.add(deed.pool_id)
+
+
+# --- harm to processes ----------------------------------------------------------------------------------
+
+
+def _natures(world: World, deed: Deed, chance: Random) -> None:
+    name = chance.choice([*NATURES])
+    world.count(f"engine {name}")
+    world.natures[deed.pool_id] = [NATURES[name]] * chance.choice((1, 1, 2, 5))
+
+
+def _harm(harm: Callable[[Process, Random], None]) -> Doing:
+    def do(world: World, deed: Deed, chance: Random) -> None:
+        process = next((one for one in world.host.of(deed.pool_id) if one.leads), None)
+        if process is not None:
+            world.count(f"engine {deed.kind}")
+            harm(process, chance)
+
+    return do
+
+
+def _freeze(process: Process, chance: Random) -> None:
+    process.stopped = True
+    process.host.at(process.host.now + chance.uniform(1.0, 20.0), lambda: setattr(process, "stopped", False))
+
+
+def _lose_leader(process: Process, _chance: Random) -> None:
+    process.workers = max(process.workers, 1)
+    process.end(ExitStatus(signal=9), tree=False)
+
+
+def _cuda(process: Process, _chance: Random) -> None:
+    process.host.say(process, SAYS[_F.CUDA])
+    process.end(ExitStatus(code=1))
+
+
+def _stranger(world: World, deed: Deed, chance: Random) -> None:
+    """Somebody takes the port of the pool's engine, as soon as that does not hold it."""
+    process = next(iter(world.host.of(deed.pool_id)), None)
+    port = 30000 + int(deed.pool_id[1:]) if process is None else process.request.port
+    if process is None or not process.listening:
+        world.count("stranger on the port")
+        stranger = Stranger(2**22 + 1000 + chance.randrange(1000), port)
+        world.host.strangers.append(stranger)
+        world.host.at(world.host.now + chance.uniform(1.0, 30.0), lambda: world.host.leave(stranger))
+
+
+# --- harm to what is around -----------------------------------------------------------------------------
+
+
+def _driver(world: World, deed: Deed, chance: Random) -> None:
+    verb = chance.choice(VERBS)
+    kind, times = chance.choice(GENTLE.get(verb, KINDS)), chance.choice((1, 1, 2, 4))
+    pool_id = "" if verb in ("reserve_port", "devices") else deed.pool_id
+    world.faults.arm(Armed(verb, pool_id, kind, times, chance.choice((0.01, 0.5, 4.0, 15.0))))
+
+
+def _slow_threads(world: World, _deed: Deed, chance: Random) -> None:
+    world.count("slow threads")
+    world.life.loop.threads_take = chance.choice((0.01, 2.0))
+
+
+def _disk(name: str, value: Callable[[Random], object], rest: object) -> Doing:
+    def do(world: World, _deed: Deed, chance: Random) -> None:
+        world.count(f"disk {name}")
+        setattr(world.disk, name, value(chance))
+        end = world.host.now + chance.choice((0.5, 5.0, 20.0))
+        world.host.at(end, lambda: setattr(world.disk, name, rest))
+
+    return do
+
+
+def _wall(world: World, _deed: Deed, chance: Random) -> None:
+    world.count("wall clock jumps")
+    world.jump(chance.choice((-86400.0, 365 * 86400.0, -5.0, 5.0)))
+
+
+# --- the ends of managers -------------------------------------------------------------------------------
+
+
+def _kill(world: World, _deed: Deed, chance: Random) -> None:
+    world.downtime = chance.choice((0.0, 0.5, 5.0, 40.0))
+    world.life.die("killed")
+
+
+def _kill_at_point(world: World, _deed: Deed, chance: Random) -> None:
+    world.downtime = chance.choice((0.0, 0.5, 5.0, 40.0))
+    world.kill_at = world.life.points + chance.choice((1, 2, 3, 5, 8, 13, 21))
+
+
+def _close(world: World, _deed: Deed, chance: Random) -> None:
+    world.downtime = chance.choice((0.0, 5.0))
+    world.life.leaving = True
+
+
+def _reboot(world: World, _deed: Deed, chance: Random) -> None:
+    world.reboots, world.downtime = "reboot", chance.choice((2.0, 60.0))
+    world.life.die("rebooted")
+
+
+def _power_cut(world: World, _deed: Deed, chance: Random) -> None:
+    world.reboots, world.downtime = "power cut", chance.choice((2.0, 60.0))
+    world.life.die("power cut")
+
+
+DOING: dict[str, Doing] = {
+    "start": _wish("start"),
+    "stop": _wish("stop", lambda chance: {"grace": chance.choice((None, 0.0, 1.0, 8.0))}),
+    "drain": _wish("drain", lambda chance: {"deadline": chance.choice((None, 0.0, 2.0, 15.0))}),
+    "resume": _wish("resume"),
+    "reset": _wish("reset"),
+    "allow_one": _wish("allow_one"),
+    "reload": _reload,
+    "surge": _surge,
+    "lease": _lease,
+    "remove": _remove,
+    "add": _add,
+    "natures": _natures,
+    "crash": _harm(lambda process, chance: process.end(chance.choice((SEGFAULT, ExitStatus(code=1))))),
+    "finish": _harm(lambda process, _: process.end(ExitStatus(code=0))),
+    "hang": _harm(lambda process, _: setattr(process, "hanging", True)),
+    "ill": _harm(lambda process, _: setattr(process, "ill", True)),
+    "oom": _harm(lambda process, _: process.end(OOM)),
+    "freeze": _harm(_freeze),
+    "lose_leader": _harm(_lose_leader),
+    "cuda": _harm(_cuda),
+    "stranger": _stranger,
+    "driver": _driver,
+    "slow_threads": _slow_threads,
+    "disk_full": _disk("full", lambda _: True, rest=False),
+    "disk_slow": _disk("lag", lambda chance: chance.choice((0.01, 0.5)), 0.0),
+    "fsync_slow": _disk("fsync_takes", lambda chance: chance.choice((0.05, 1.0)), 0.0),
+    "fsync_broken": _disk("broken", lambda _: True, rest=False),
+    "wall": _wall,
+    "kill": _kill,
+    "kill_at_point": _kill_at_point,
+    "close": _close,
+    "reboot": _reboot,
+    "power_cut": _power_cut,
+}
+
+NEEDS_MANAGER = frozenset(
+    {"start", "stop", "drain", "resume", "reset", "allow_one", "reload", "surge", "lease", "remove", "add"}
+    | {"slow_threads", "kill", "kill_at_point", "close", "reboot", "power_cut"}
+)
+"""What cannot be done while no manager lives."""
