@@ -16,6 +16,7 @@ from contextlib import suppress
 
 from pool_lifecycle import forks
 from pool_lifecycle.causes import LOST, ExitStatus
+from pool_lifecycle_drivers import pidfd_info
 from pool_lifecycle_drivers.procfs import Identity, identify, read_entry
 
 POLL = 0.1
@@ -23,6 +24,12 @@ POLL = 0.1
 
 SAFETY = 60.0
 """Seconds between two looks at a process that has one, should the kernel's word ever get lost on its way."""
+
+PATIENCE = 1.0
+"""Seconds that the kernel is asked how a process ended that is not our child, before that counts as lost.
+
+It knows at once, unless the process was another user's: then only when its parent has reaped it.
+"""
 
 
 class Pinned:
@@ -38,6 +45,7 @@ class Pinned:
         self._loop = asyncio.get_running_loop()
         self._on_end: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._lost_at: float | None = None
         forks.register(self)
 
     @property
@@ -90,17 +98,28 @@ class Pinned:
         return True
 
     def exit_status(self) -> ExitStatus | None:
-        """How it ended, leaving it to be reaped; LOST where that cannot be known, None while unknown.
+        """How it ended, leaving it to be reaped; LOST where that cannot be known, None while it may yet be.
 
         Never read from `Popen`, which makes 0 of a status that somebody else took.
         """
-        if not self.ours:
-            return LOST
-        result = self._wait(os.WNOWAIT)
-        if isinstance(result, ExitStatus) or result is None:
-            return result
+        result = self._wait(os.WNOWAIT) if self.ours else LOST
+        if result is None:
+            return None
+        if isinstance(result, ExitStatus):
+            return self._told()
         killed = result.si_code in {os.CLD_KILLED, os.CLD_DUMPED}
         return ExitStatus(signal=result.si_status) if killed else ExitStatus(code=result.si_status)
+
+    def _told(self) -> ExitStatus | None:
+        """What the kernel says to somebody who is not its parent."""
+        if self._fd is None or not pidfd_info.is_told():
+            return LOST
+        if self.alive():
+            return None
+        now = self._loop.time()
+        self._lost_at = now + PATIENCE if self._lost_at is None else self._lost_at
+        status = pidfd_info.exit_status(self._fd, self.who)
+        return LOST if status is None and now >= self._lost_at else status
 
     def release(self) -> None:
         """Reap it if it is our child and has ended; watch and hold it no more."""

@@ -12,10 +12,13 @@ from typing import NamedTuple
 
 from attrs import frozen
 
-from pool_lifecycle_drivers.environment import TOKEN
+from pool_lifecycle_drivers.environment import TOKEN, variable
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 """The unit of start times in /proc."""
+
+FORKED = 0x40
+"""`PF_FORKNOEXEC` among a process's flags (Linux's include/linux/sched.h)."""
 
 CHUNK = 65536
 """How much of a file is read at once, in bytes: nearly always all there is."""
@@ -31,13 +34,17 @@ class Identity:
 
 @frozen
 class Entry:
-    """One row of the process table. `token` is None where it could not, or was not to be, read."""
+    """One row of the process table. `token` is None where it could not, or was not to be, read.
+
+    `executed`: False for a process that was forked and goes on with its parent's program, for now or ever.
+    """
 
     who: Identity
     parent: int
     session: int
     gone: bool
     token: str | None = None
+    executed: bool = True
 
 
 class Instance(NamedTuple):
@@ -80,7 +87,7 @@ def read_entry(pid: int) -> Entry | None:
     A zombie counts as gone: it holds nothing but its number, and PID 1 may reap late. The exception is a
     process whose first thread ended before the others: it looks like a zombie, but has threads left.
     """
-    fields = (_read(f"/proc/{pid}/stat") or b"").rpartition(b")")[2].split()
+    fields = read_stat(pid)
     if not fields:
         return None
     state, threads = fields[0], int(fields[17])
@@ -89,7 +96,13 @@ def read_entry(pid: int) -> Entry | None:
         parent=int(fields[1]),
         session=int(fields[3]),
         gone=state in b"ZXx" and threads <= 1,
+        executed=not int(fields[6]) & FORKED,
     )
+
+
+def read_stat(pid: int) -> list[bytes]:
+    """The fields of a process's row from its state on, which is the third; empty when it is gone."""
+    return (_read(f"/proc/{pid}/stat") or b"").rpartition(b")")[2].split()
 
 
 def identify(pid: int) -> Identity | None:
@@ -114,9 +127,7 @@ def read_environment(pid: int) -> bytes:
 
 def token_in(environment: bytes) -> str | None:
     """The launch token in an environment."""
-    prefix = TOKEN.encode() + b"="
-    variables = environment.split(b"\0")
-    return next((os.fsdecode(v[len(prefix) :]) for v in variables if v.startswith(prefix)), None)
+    return variable(TOKEN, environment)
 
 
 def program_name(pid: int) -> str:

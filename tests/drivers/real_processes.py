@@ -7,6 +7,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,11 @@ def is_living(pid: int) -> bool:
 
 def descriptors() -> dict[str, str]:
     """What this process has open, by number."""
-    folder = "/proc/self/fd"
-    links = {fd: f"{folder}/{fd}" for fd in os.listdir(folder)}
-    return {fd: os.readlink(link) for fd, link in links.items() if os.path.lexists(link)}
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # of the listing itself, or closed by a thread meanwhile
+            found[fd] = os.readlink(f"/proc/self/fd/{fd}")
+    return found
 
 
 async def until(condition: Callable[[], Any], within: float = 20.0) -> Any:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from pool_lifecycle.causes import LOST, ExitStatus
-from pool_lifecycle_drivers import pinned, procfs
+from pool_lifecycle_drivers import pidfd_info, pinned, procfs
+from pool_lifecycle_drivers.pidfd_info import is_told
 from pool_lifecycle_drivers.pinned import Pinned, pin
 from pool_lifecycle_drivers.procfs import Identity, identify
 from tests.drivers.real_processes import until
@@ -21,6 +22,8 @@ from tests.drivers.real_processes import until
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 pytestmark = pytest.mark.slow
+
+KILLED = ExitStatus(signal=signal.SIGKILL)
 
 
 @pytest.fixture
@@ -98,10 +101,10 @@ def test_the_ended_are_not_signalled(run_real: Run, child: subprocess.Popen[byte
     run_real(main())
 
 
-def test_what_is_not_our_child_has_no_status(
+def test_what_is_not_our_child_has_the_status_that_the_kernel_tells(
     run_real: Run, child: subprocess.Popen[bytes], kind: str
 ) -> None:
-    """It is only signalled through a pidfd, and its group never (S4)."""
+    """If any. It is only signalled through a pidfd, and its group never (S4)."""
 
     async def main() -> None:
         held = pinned_child(child, ours=False)
@@ -110,6 +113,27 @@ def test_what_is_not_our_child_has_no_status(
         assert not held.send_to_group(0)
         child.kill()
         await end_of(held)
+        assert held.exit_status() == (KILLED if kind == "pidfd" and is_told() else LOST)
+        held.release()
+
+    run_real(main())
+
+
+def test_a_status_that_the_kernel_keeps_to_itself_is_lost_in_the_end(
+    run_real: Run, child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user's process that nobody reaps: asked again for a moment, and then never a success (S16)."""
+    monkeypatch.setattr(pidfd_info, "is_told", lambda: True)
+    monkeypatch.setattr(pidfd_info, "exit_status", lambda *_: None)
+
+    async def main() -> None:
+        held = pinned_child(child, ours=False)
+        assert held.exit_status() is None
+        monkeypatch.setattr(pinned, "PATIENCE", 3600.0)
+        child.kill()
+        await end_of(held)
+        assert held.exit_status() is None
+        held._lost_at = asyncio.get_running_loop().time()
         assert held.exit_status() == LOST
         held.release()
 
@@ -131,7 +155,7 @@ def test_a_group_is_signalled_while_its_number_is_held(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, "killpg", lambda *_: pytest.fail("a stranger's group was signalled"))
             assert not held.send_to_group(0)
-        assert held.exit_status() == LOST
+        assert held.exit_status() == (KILLED if kind == "pidfd" and is_told() else LOST)
         held.release()
 
     run_real(main())
