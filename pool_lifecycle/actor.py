@@ -31,9 +31,10 @@ from pool_lifecycle.events import (
     Unhealthy,
     Wish,
 )
-from pool_lifecycle.host import Host
+from pool_lifecycle.host import FORKED, Host
 from pool_lifecycle.kept import Kept, KeptLease, Passage
 from pool_lifecycle.launching import Launching
+from pool_lifecycle.lease import GateReason
 from pool_lifecycle.leases import LeaseBook
 from pool_lifecycle.lifecycle import ENDS, LIFECYCLE, PoolState
 from pool_lifecycle.recovery import Found
@@ -416,7 +417,14 @@ class Actor:
         if tasks:
             await asyncio.wait(tasks, timeout=CANCEL_PATIENCE)
 
+    def forked(self) -> None:
+        """In a forked child its parent has it: take no step, grant no lease."""
+        self._closed = True
+        self.book.forked(GateReason(self.state, what=FORKED, remedy="use it there"))
+
     def _gone(self) -> ManagerClosed:
+        if self.host.forked:
+            return ManagerClosed(FORKED, pool_id=self.pool_id, state=self.state, remedy="use it there")
         if self._leaving:
             return ManagerClosed("its manager has been closed", pool_id=self.pool_id, state=self.state)
         what, remedy = "has been removed from its manager", "add it again, and use the pool that this returns"

@@ -28,6 +28,7 @@ from pool_lifecycle.changes import Change
 from pool_lifecycle.checks import optional, seconds
 from pool_lifecycle.errors import ConfigError, ManagerClosed, PoolLifecycleError, Problem
 from pool_lifecycle.events import Strategy
+from pool_lifecycle.host import FORKED
 from pool_lifecycle.lease import Lease
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.manager import PoolManager
@@ -49,6 +50,7 @@ class _Loop:
     """An event loop in a thread of its own."""
 
     def __init__(self) -> None:
+        self._home = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._started = threading.Event()
@@ -62,8 +64,16 @@ class _Loop:
             loop.call_soon(self._started.set)
             loop.run_forever()
 
+    @property
+    def is_here(self) -> bool:
+        """False in a forked child, which has no such thread: who waits for it waits for ever."""
+        return os.getpid() == self._home
+
     def submit(self, work: Coroutine[Any, Any, T]) -> futures.Future[T]:
-        """Begin `work`. Raises ManagerClosed once the loop is to end."""
+        """Begin `work`. Raises ManagerClosed once the loop is to end, and in a forked child."""
+        if not self.is_here:
+            work.close()
+            raise ManagerClosed(FORKED, remedy="use it there")
         with self._lock:
             if self._loop is None:
                 work.close()
@@ -174,8 +184,10 @@ class BlockingManager:
         self.close()
 
     def close(self) -> None:
-        """Stop every pool, end the thread. Called again, it does nothing."""
+        """Stop every pool, end the thread. Called again, or in a forked child, it does nothing."""
         if self._loop is not None:
+            if not self._loop.is_here:
+                return
             _refuse_to_block()
         with self._closing:
             loop = self._loop

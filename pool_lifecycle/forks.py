@@ -8,8 +8,11 @@ remove no file. Whatever holds something open, or would act on the world, regist
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import select
+import selectors
 from typing import Protocol
 from weakref import WeakSet
 
@@ -31,6 +34,25 @@ _all: WeakSet[Inherited] = WeakSet()
 def register(one: Inherited) -> None:
     """Tell `one`, as long as it is there, in every child that this program forks."""
     _all.add(one)
+
+
+def part(loop: asyncio.AbstractEventLoop) -> None:
+    """Give a forked child's copy of a loop a selector of its own, with everything that is in the old one.
+
+    The parent's epoll is shared with the child. A child that ends as programs do closes its copy of the loop,
+    and with that takes out of it what wakes the parent's loop for its threads: for good, as asyncio has it.
+    """
+    selector = getattr(loop, "_selector", None)
+    if not isinstance(selector, selectors.EpollSelector):
+        return
+    with select.epoll() as own:
+        for key in selector.get_map().values():
+            events = (key.events & selectors.EVENT_READ and select.EPOLLIN) | (
+                key.events & selectors.EVENT_WRITE and select.EPOLLOUT
+            )
+            with contextlib.suppress(OSError):  # closed, here or before
+                own.register(key.fd, events)
+        os.dup2(own.fileno(), selector.fileno(), inheritable=False)
 
 
 def _disown() -> None:

@@ -26,6 +26,9 @@ from pool_lifecycle.turns import Turns
 
 _log = logging.getLogger(__name__)
 
+FORKED = "its manager lives in the process that this one was forked from"
+"""Why nothing can be asked of a pool's copy."""
+
 
 @define(eq=False)
 class Host:
@@ -34,6 +37,7 @@ class Host:
     `clock` is the loop's (monotonic seconds), `boot` says which one; `ticks` is for what may come a little
     late. `turns` gives the pools' restarts their turns, `shared` has the circuits of devices. Who copies a
     log holds `copying`: one at a time is enough for a disk. `copies` has all that are under way or wait.
+    `forked` says that this is a copy in a forked child, which must not act.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -51,6 +55,7 @@ class Host:
     ticks: Ticks = field(init=False)
     copying: asyncio.Lock = field(factory=asyncio.Lock, init=False)
     copies: set[asyncio.Task[None]] = field(factory=set, init=False)
+    forked: bool = field(default=False, init=False)
     turns: Turns = field(init=False)
     shared: SharedCircuits = field(init=False)
 
@@ -84,6 +89,8 @@ class Host:
 
     def keep(self, kept: Kept, passage: Passage | None = None) -> None:
         """Store it. A store that fails is reported: it must not keep an engine from being ended."""
+        if self.forked:
+            return
         try:
             self.store.save(kept, passage)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in a store
@@ -99,6 +106,8 @@ class Host:
 
     def keep_shared(self) -> None:
         """Store what pools share."""
+        if self.forked:
+            return
         circuits, failed_at = self.shared.to_keep()
         full_at = self.turns.full_at
         full = full_at if full_at > -math.inf else None

@@ -153,6 +153,13 @@ class LeaseBook:
         if when is not None and self.on_timed:
             self.on_timed(when)
 
+    def forked(self, reason: GateReason) -> None:
+        """In a forked child: grant nothing and tell nobody; a thread that is not there may hold the lock."""
+        self._lock = threading.RLock()
+        self._gate, self._limit = reason, 0
+        self._waiting = self._watches = None
+        self.on_change = self.on_timed = self.on_reclaimed = self.on_ended = None
+
     # --- taking a lease ----------------------------------------------------------------------------
 
     def acquire(self, holder: str, kind: str = "request", ttl: float | None = None) -> Lease:

@@ -14,10 +14,11 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
+from pool_lifecycle import forks
 from pool_lifecycle.boot import Boot
 from pool_lifecycle.changes import Change, Changes
 from pool_lifecycle.errors import EngineStuck, ManagerClosed, PoolExists, PoolLifecycleError, PoolNotFound
-from pool_lifecycle.host import Host
+from pool_lifecycle.host import FORKED, Host
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.logs import known_of, log_record
 from pool_lifecycle.past import Left, Past, stand_in
@@ -110,6 +111,7 @@ class PoolManager:
             _log.warning("%s", trouble)
         self._past = await Past.of(loaded, host)
         self._host = host
+        forks.register(self)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -216,9 +218,9 @@ class PoolManager:
 
         Nothing new can be asked of the manager or its pools from now on. Cancelled while it stops the pools,
         it kills what is left at once, and lets the cancellation go on when it is done: nothing is left
-        running in any case but what cannot be killed.
+        running in any case but what cannot be killed. In a forked child it does nothing.
         """
-        if self._host is None:
+        if self._host is None or self._host.forked:
             return
         if self._closing is None:
             self._closing = self._host.loop.create_task(self._end(), name="manager: close")
@@ -251,7 +253,17 @@ class PoolManager:
         for pool in self:
             pool.hurry()
 
+    def forked(self) -> None:
+        """In a forked child it is nothing but a copy, and so is every pool: none of them acts."""
+        if self._host is not None:
+            self._host.forked = True
+            forks.part(self._host.loop)
+        for pool in self:
+            pool.forked()
+
     def _opened(self) -> Host:
+        if self._host is not None and self._host.forked:
+            raise ManagerClosed(FORKED, remedy="use it there, or make a manager for another state directory")
         if self._host is None or self._closing is not None:
             what = "the manager is not open" if self._host is None else "the manager has been closed"
             raise ManagerClosed(what, remedy="use it within `async with PoolManager(...) as manager:`")
