@@ -14,13 +14,10 @@ from pool_lifecycle import crash_logs, handoff, log_follower
 from pool_lifecycle.addressing import url_of
 from pool_lifecycle.cancelling import only_ours
 from pool_lifecycle.causes import LOST, Cause, Confidence, ExitStatus, FailureClass, Stage
-from pool_lifecycle.devices import cuda_visible
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.events import Event, Exited, Launched, Target
 from pool_lifecycle.host import Host
 from pool_lifecycle.interfaces import (
-    Command,
-    CommandContext,
     Engine,
     EngineLauncher,
     EngineProfile,
@@ -35,6 +32,7 @@ from pool_lifecycle.postmortem import NOT_KEPT, Launch, judged
 from pool_lifecycle.promises import SHOWN, expected, expected_status
 from pool_lifecycle.records import CrashLogKept, EngineEnded
 from pool_lifecycle.recovery import PATIENCE, Found, Unsure, find, handle_of
+from pool_lifecycle.requests import request_for
 from pool_lifecycle.snapshot import Instance, Snapshot
 from pool_lifecycle.spec import PoolSpec
 from pool_lifecycle.verdict import FailedCheck
@@ -328,13 +326,12 @@ class Launching:
 
     async def stop(self, instance: Instance, kill_after: float) -> bool:
         """End the engine of `instance`, if there is one; False when the driver failed at it."""
-        if instance.token in self._unsure and not await self._found(instance):
-            return False
-        engine = self.engines.get(instance.token)
-        launch = self._launches.get(instance.token)
-        if launch is not None:
-            launch.end_for(self.pool.snapshot)
         try:
+            if instance.token in self._unsure and not await self._found(instance):
+                return False
+            engine, launch = self.engines.get(instance.token), self._launches.get(instance.token)
+            if launch is not None:
+                launch.end_for(self.pool.snapshot)
             if engine is not None:
                 with only_ours():
                     await engine.stop(kill_after=kill_after)
@@ -353,8 +350,8 @@ class Launching:
             return False
         if isinstance(found, Unsure):
             return False
-        del self._unsure[instance.token]
-        self.adopt(instance, found)
+        if self._unsure.pop(instance.token, None) is not None:  # else somebody else has found it meanwhile
+            self.adopt(instance, found)
         return True
 
     def end_soon(self, instance: Instance, kill_after: float) -> None:
@@ -400,30 +397,11 @@ class Launching:
 
     def request(self, instance: Instance, port: int) -> LaunchRequest:
         """What a launch of `instance` on `port` asks of the launcher."""
-        spec, paths = self.spec, self.host.paths
         staged = self._staged.get(instance.target)
-        context = CommandContext(
-            binary=spec.engine.binary,
-            args=spec.engine.args,
-            host=spec.engine.host,
-            port=port,
-            slots=spec.slots,
-            model_path=staged.path if staged else instance.target.model,
-        )
-        command = self.profile.command(context=context)
-        return LaunchRequest(
-            pool_id=spec.pool_id,
-            generation=instance.generation,
-            token=instance.token,
-            command=Command(command.argv, (*command.env, *_mask(spec), *spec.engine.env)),
-            host=spec.engine.host,
-            port=port,
-            log_path=paths.log(spec.pool_id),
-            pid_path=paths.pid(spec.pool_id),
-            cwd=spec.engine.cwd,
-            env_passthrough=spec.engine.env_passthrough,
-            memory=spec.engine.memory,
-            orphan_grace=spec.limits.stop_grace if spec.on_manager_exit == "stop" else None,
+        model_path = staged.path if staged else instance.target.model
+        profile, paths = self.profile, self.host.paths
+        return request_for(
+            self.spec, instance, port=port, model_path=model_path, profile=profile, paths=paths
         )
 
 
@@ -432,13 +410,6 @@ def _unsure(known: Unsure) -> Cause:
     return Cause(
         FailureClass.UNKNOWN, Stage.LAUNCH, f"an engine of an earlier manager: {known.why}", remedy=remedy
     )
-
-
-def _mask(spec: PoolSpec) -> tuple[tuple[str, str], ...]:
-    """The engine sees its masked devices only, numbered as the driver's tools number them."""
-    if spec.device_mask is None:
-        return ()
-    return (("CUDA_VISIBLE_DEVICES", cuda_visible(spec.device_mask)), ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"))
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

@@ -86,6 +86,7 @@ class PoolManager:
         try:
             await self._begin()
         except BaseException:
+            self._store.close()
             self._lock.release()
             raise
         return self

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from attrs import define, evolve, field, frozen
 
+from pool_lifecycle.errors import DriverError
 from pool_lifecycle.events import Target
 from pool_lifecycle.host import Host
 from pool_lifecycle.interfaces import EngineFinder, EngineHandle
 from pool_lifecycle.kept import Kept, Loaded
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.loading import rebased, rebased_host
-from pool_lifecycle.recovery import Found, find_all
+from pool_lifecycle.recovery import PATIENCE, Found, find_all
 from pool_lifecycle.snapshot import Instance, Snapshot
 from pool_lifecycle.spec import EngineSpec, PoolSpec
 
@@ -45,11 +48,20 @@ class Past:
         left = self.left.pop(spec.pool_id, None)
         if left is not None:
             return left
-        launcher = host.drivers.launcher(spec.launcher)
-        if not isinstance(launcher, EngineFinder):
-            return None
-        handle = await launcher.find(pid_path=host.paths.pid(spec.pool_id))
+        handle = await _found_by_pid_file(spec, host)
         return None if handle is None else await _unrecorded(spec, handle, host, lineage)
+
+
+async def _found_by_pid_file(spec: PoolSpec, host: Host) -> EngineHandle | None:
+    launcher = host.drivers.launcher(spec.launcher)
+    if not isinstance(launcher, EngineFinder):
+        return None
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await launcher.find(pid_path=host.paths.pid(spec.pool_id))
+    except (DriverError, TimeoutError) as error:
+        host.trouble(spec.pool_id, f"whether an engine lives that no record tells of is not known: {error}")
+        return None
 
 
 async def _unrecorded(spec: PoolSpec, handle: EngineHandle, host: Host, lineage: str) -> Left:

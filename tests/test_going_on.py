@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -37,6 +38,34 @@ def launched_on(boot: Boot, kept: Kept) -> Kept:
     assert one.handle is not None
     here = evolve(one, handle=evolve(one.handle, boot_id=boot.id))
     return evolve(kept, snapshot=evolve(kept.snapshot, engines=(here,)))
+
+
+class Mute:
+    """A launcher that, once `mute`, looks for engines without an end."""
+
+    def __init__(self, driver: Any) -> None:
+        self.driver, self.mute = driver, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.driver, name)
+
+    async def recover(self, **asked: Any) -> Any:
+        while self.mute:
+            await asyncio.sleep(0.5)
+        return await self.driver.recover(**asked)
+
+
+def mute_launchers() -> tuple[list[Mute], Callable[[Any], Any]]:
+    """The launchers that a world will have, and what makes it have them."""
+    launchers: list[Mute] = []
+
+    def twist(driver: Any) -> Any:
+        if not hasattr(driver, "recover"):
+            return driver
+        launchers.append(Mute(driver))
+        return launchers[-1]
+
+    return launchers, twist
 
 
 async def settled(world: World) -> None:
@@ -160,27 +189,7 @@ async def test_back_off_goes_on_with_what_was_left_of_it() -> None:
 @virtually
 async def test_an_engine_that_cannot_be_looked_for_holds_up_nothing_but_its_own_pool() -> None:
     """S7, V7: nothing is launched in its place before it is known to be gone."""
-
-    class Mute:
-        def __init__(self, driver: Any) -> None:
-            self.driver, self.mute = driver, False
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.driver, name)
-
-        async def recover(self, **asked: Any) -> Any:
-            if self.mute:
-                await asyncio.sleep(1e6)
-            return await self.driver.recover(**asked)
-
-    launchers: list[Mute] = []
-
-    def twist(driver: Any) -> Any:
-        if not hasattr(driver, "recover"):
-            return driver
-        launchers.append(Mute(driver))
-        return launchers[-1]
-
+    launchers, twist = mute_launchers()
     async with a_mortal_world(WORKS, twist=twist, **KEEP) as world:
         engine = await world.ready()
         launchers[0].mute = True
@@ -219,3 +228,19 @@ async def test_what_cannot_be_killed_stays_a_pool_that_is_stuck() -> None:
         assert world.manager["chat"].state is PoolState.STUCK
         engine.release()
         await world.manager["chat"].reached("stopped")
+
+
+@virtually
+async def test_whoever_finds_an_engine_second_is_glad_of_it() -> None:
+    """V1: two who look for one engine at once, as after a cancelled activity, do not trip each other up."""
+    launchers, twist = mute_launchers()
+    async with a_mortal_world(WORKS, twist=twist, **KEEP) as world:
+        engine = await world.ready()
+        launchers[0].mute = True
+        await reborn(world, **KEEP)
+        (instance,) = world.pool.snapshot.engines
+        looks = [world.begin(world.pool.launching.stop(instance, 1.0)) for _ in range(2)]
+        launchers[0].mute = False
+        assert await asyncio.gather(*looks) == [True, True]
+        assert not engine.alive
+        await world.pool.reached("ready")
