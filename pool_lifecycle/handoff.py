@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypedDict
 
 from attrs import field, frozen
@@ -74,22 +73,23 @@ class Handoff:
 
     def to_json(self) -> str:
         """The document as indented JSON with a final line end."""
-        return json.dumps(self.document(), indent=2) + "\n"
+        members = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in self.document().items())
+        return "{\n" + ",\n".join(members) + "\n}\n"
 
-    def write(self, path: Path) -> None:
+    def write(self, path: str | os.PathLike[str]) -> None:
         """Put the document at `path`: readers see the whole old or the whole new one, never half of it.
 
         Only our own user may read it. The folder must exist. Raises StateDirError when it cannot be
         written; nothing is left behind then.
         """
-        part = path.with_name(f".{path.name}.part")
+        folder, name = os.path.split(path)
+        part = os.path.join(folder, f".{name}.part")
         try:
-            try:
-                _write_private(part, self.to_json())
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
+            _write_private(part, self.to_json())
+            os.replace(part, path)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(part)
             raise StateDirError(
                 f"the handoff file {path} cannot be written: {error.strerror or error}",
                 pool_id=self.pool_id,
@@ -97,20 +97,27 @@ class Handoff:
             ) from error
 
 
-def _write_private(path: Path, text: str) -> None:
-    # A part left by a killed manager goes first, so that ours is new: a planted link is not followed.
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+def _write_private(path: str, text: str) -> None:
+    """Write a file that was not there before, so that a planted link is not followed."""
+    try:
+        descriptor = os.open(path, _NEW, 0o600)
+    except FileExistsError:  # left by a manager that was killed, or planted
+        os.unlink(path)
+        descriptor = os.open(path, _NEW, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(text.encode())
 
 
-def remove(path: Path) -> bool:
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+
+def remove(path: str | os.PathLike[str]) -> bool:
     """Take the handoff file away. False when there was none."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-        return True
-    return False
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 class HandoffFields(TypedDict, total=False):

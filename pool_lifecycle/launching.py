@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from attrs import define, field
@@ -275,6 +274,8 @@ class Launching:
         if launch.kept or cause.kind in NOT_KEPT:
             return
         launch.kept = True
+        if launch.log.begin >= launch.log.end:
+            return  # it wrote nothing: what many engines take that crash at once, or before they begin
         if len(self.host.copies) >= crash_logs.WAITING:
             what = f"the log of generation {instance.generation}, which crashed, is not kept"
             self.host.trouble(self.spec.pool_id, f"{what}: {len(self.host.copies)} others wait for the disk")
@@ -319,8 +320,8 @@ class Launching:
             self.host.trouble(self.spec.pool_id, what)
 
     @property
-    def _handoff_path(self) -> Path:
-        return Path(self.host.paths.handoff(self.spec.pool_id))
+    def _handoff_path(self) -> str:
+        return self.host.paths.handoff(self.spec.pool_id)
 
     # --- the end ---------------------------------------------------------------------------------------
 
@@ -414,7 +415,7 @@ def _unsure(known: Unsure) -> Cause:
 
 async def _in_thread(work: Callable[[], T]) -> T:
     """Do it in a thread. A thread cannot be cancelled: who is cancelled meanwhile goes when it has ended."""
-    doing = asyncio.ensure_future(asyncio.to_thread(work))
+    doing = asyncio.get_running_loop().run_in_executor(None, work)
     try:
         return await asyncio.shield(doing)
     except asyncio.CancelledError:

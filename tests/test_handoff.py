@@ -141,6 +141,14 @@ def test_a_file_that_cannot_be_written_is_a_clear_error(tmp_path: Path, make_fol
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_a_folder_in_the_way_of_the_part_is_a_clear_error(tmp_path: Path) -> None:
+    """Nothing of ours makes one, so that it is left to whoever did."""
+    (tmp_path / ".chat.json.part").mkdir()
+    with pytest.raises(StateDirError, match=r"chat\.json"):
+        READY.write(tmp_path / "chat.json")
+    assert os.listdir(tmp_path) == [".chat.json.part"]
+
+
 def test_removing_says_whether_there_was_a_file(tmp_path: Path) -> None:
     """Removing twice is no error."""
     READY.write(tmp_path / "chat.json")

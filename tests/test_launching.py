@@ -13,7 +13,7 @@ import pytest
 from pool_lifecycle import crash_logs, launching
 from pool_lifecycle.causes import Cause, Confidence, ExitStatus, FailureClass, Stage
 from pool_lifecycle.handoff import Handoff
-from pool_lifecycle.interfaces import Command, CommandContext, ExitZero, Pattern
+from pool_lifecycle.interfaces import Command, CommandContext, ExitZero, LaunchRequest, Pattern
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.postmortem import Launch
 from pool_lifecycle.records import DriverMisbehaved, EngineEnded, EngineUnhealthy, Record, Trouble
@@ -266,8 +266,7 @@ async def test_what_waits_for_a_disk_that_hangs_is_bounded(monkeypatch: pytest.M
         with contextlib.ExitStack() as finally_:
             finally_.callback(go.set)
             for _ in range(10):
-                launch = Launch.of(engine.request, 0.0, MemoryProfile())
-                world.pool.launching._keep_log(server, launch, BROKE)
+                world.pool.launching._keep_log(server, _said_something(engine.request), BROKE)
                 await asyncio.sleep(0)
             tasks = [task for task in world.pool.launching.tasks if "_kept" in repr(task)]
             assert len(tasks) == 3
@@ -276,10 +275,31 @@ async def test_what_waits_for_a_disk_that_hangs_is_bounded(monkeypatch: pytest.M
             ] * 7
         await asyncio.gather(*tasks)
         assert copied == [1, 1, 1]
-        world.pool.launching._keep_log(server, Launch.of(engine.request, 0.0, MemoryProfile()), BROKE)
+        world.pool.launching._keep_log(server, _said_something(engine.request), BROKE)
         await asyncio.gather(*(task for task in world.pool.launching.tasks if "_kept" in repr(task)))
         assert len(copied) == 4
         assert len(world.of(Trouble)) == 7
 
 
 BROKE = Cause(FailureClass.EXIT, Stage.RUN, "it broke")
+
+
+def _said_something(request: LaunchRequest) -> Launch:
+    launch = Launch.of(request, 0.0, MemoryProfile())
+    launch.log.end += 1
+    return launch
+
+
+@virtually
+async def test_of_an_engine_that_said_nothing_no_log_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits for a disk on its account: many such crash at once."""
+    monkeypatch.setattr(crash_logs, "keep", None)
+    monkeypatch.setattr(crash_logs, "WAITING", 0)
+    async with a_world() as world:
+        engine = await world.ready()
+        server = world.pool.snapshot.server
+        assert server is not None
+        before = world.pool.launching.tasks
+        world.pool.launching._keep_log(server, Launch.of(engine.request, 0.0, MemoryProfile()), BROKE)
+        assert world.pool.launching.tasks == before
+        assert not world.of(Trouble)
