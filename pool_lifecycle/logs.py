@@ -58,12 +58,22 @@ About: TypeAlias = Callable[[str], Mapping[str, Any]]
 
 def log_record(record: Record, about: About = lambda _: {}) -> None:
     """The observer that logs. `about` has what else is known of a pool, and belongs to every entry of it."""
-    if isinstance(record, Moved) and not LOGGER.isEnabledFor(_level(record)):
+    if not _is_heard() or (isinstance(record, Moved) and not LOGGER.isEnabledFor(_level(record))):
         return  # as usual: of most rows another record says more, and putting it in words takes time
     level, message, fields = entry(record)
     if LOGGER.isEnabledFor(level):
         known = {"event": type(record).__name__, "pool_id": record.pool_id, **about(record.pool_id)}
         LOGGER.log(level, "%s: %s", record.pool_id, message, extra={"pool_lifecycle": known | fields})
+
+
+def _is_heard() -> bool:
+    """Whether an entry could get anywhere: programs that configure no logging need no words."""
+    logger: logging.Logger | None = LOGGER
+    while logger is not None:
+        if logger.filters or any(type(one) is not logging.NullHandler for one in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
 
 
 def known_of(spec: PoolSpec) -> dict[str, Any]:

@@ -381,6 +381,50 @@ async def test_a_life_can_be_read_in_the_log(caplog: pytest.LogCaptureFixture) -
     assert not any("hunter2" in line for line in lines)
 
 
+class Listening(logging.Handler):
+    """Keeps the messages it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(record.getMessage())
+
+
+def _about_nobody(pool_id: str) -> dict[str, Any]:
+    raise AssertionError(f"{pool_id} was put in words")
+
+
+def test_nothing_is_put_in_words_that_nobody_hears(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that configures no logging pays for none, least of all while many engines crash."""
+    monkeypatch.setattr(LOGGER, "propagate", False)
+    log_record(Trouble("p", 1, "no room"), _about_nobody)
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    log_record(Trouble("p", 1, "no room"), _about_nobody)
+
+
+@pytest.mark.parametrize("name", ["pool_lifecycle", ""], ids=["our own logger", "the root logger"])
+def test_one_handler_on_the_way_is_enough_to_be_heard(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that was added after the first entries."""
+    listening = Listening()
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    logger = logging.getLogger(name)
+    monkeypatch.setattr(logger, "handlers", [*logger.handlers, listening])
+    log_record(Trouble("p", 1, "no room"))
+    assert listening.heard == ["p: no room"]
+
+
+def test_a_filter_hears_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some programs take their entries there."""
+    heard: list[str] = []
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(LOGGER, "filters", [lambda record: heard.append(record.getMessage())])
+    log_record(Trouble("p", 1, "no room"))
+    assert heard == ["p: no room"]
+
+
 def test_a_holder_cannot_forge_a_line() -> None:
     """Names come from outside: they are made printable and cut."""
     _, message, fields = entry(LeasesEnded("p", 1, "expired", ("a\nchat: ready", "x" * 10_000)))
