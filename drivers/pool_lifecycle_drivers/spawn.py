@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.interfaces import LaunchRequest
+from pool_lifecycle_drivers import signals
 from pool_lifecycle_drivers.environment import find_program
 
 TRANSIENT = frozenset(
@@ -33,6 +34,8 @@ def spawn(request: LaunchRequest, environment: Mapping[str, str], log: int) -> i
     No shell, no function between fork and exec: then the child is made by `vfork`, which is fast however
     much memory we use. It holds the interpreter's lock until the exec, so a thread would not free the loop.
     """
+    if signals.passed_on() and signals.can_reset():
+        return signals.spawn_reset(request.command.argv, environment, request.cwd, log)
     child = subprocess.Popen(
         request.command.argv,
         stdin=subprocess.DEVNULL,
