@@ -185,7 +185,11 @@ async def _no_lease(pool: Subject, generation: int) -> None:
 async def end(pool: Subject, epoch: int) -> Outcome:
     """End every engine and wait until nothing is left of any."""
     pool.launching.withdraw()
-    await asyncio.gather(*(_end_one(pool, one) for one in pool.snapshot.engines))
+    match pool.snapshot.engines:
+        case (one,):
+            await _end_one(pool, one)  # as nearly always: it needs no task of its own
+        case several:
+            await asyncio.gather(*(_end_one(pool, one) for one in several))
     return Gone(epoch)
 
 

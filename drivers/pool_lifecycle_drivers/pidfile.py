@@ -72,8 +72,11 @@ def _is_of(path: str, handle: EngineHandle) -> bool:
 
 
 def _read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return file.read(65536)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 65536).decode(errors="replace")
+    finally:
+        os.close(descriptor)
 
 
 def _replace(path: str, text: str) -> None:

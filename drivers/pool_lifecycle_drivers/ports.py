@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 import socket
@@ -96,13 +97,22 @@ def owner(inode: int) -> Owner | None:
 
 async def addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
     """The addresses `host` stands for; a numeric one is not looked up. Raises OSError (`gaierror`)."""
-    kind = {"type": socket.SOCK_STREAM}
     try:
-        found = socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST, **kind)
+        return list(_numeric(host))
     except socket.gaierror:
-        found = await in_thread(lambda: socket.getaddrinfo(host, None, **kind))
+        return await in_thread(lambda: _look_up(host))
     except ValueError as error:  # not even a name: a part is too long, or empty
         raise OSError(errno.EINVAL, f"{error}") from error
+
+
+@functools.lru_cache(maxsize=256)
+def _numeric(host: str) -> tuple[tuple[socket.AddressFamily, str], ...]:
+    """What a numeric address stands for, which never changes: it is asked for at every step of a launch."""
+    return tuple(_look_up(host, socket.AI_NUMERICHOST))
+
+
+def _look_up(host: str, flags: int = 0) -> list[tuple[socket.AddressFamily, str]]:
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=flags)
     return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
 
 
