@@ -55,6 +55,11 @@ class StateDir:
         """The folder with the logs of the pool's last runs that crashed."""
         return os.path.join(self.root, "crashes", pool_id)
 
+    @property
+    def database(self) -> str:
+        """What is kept of the pools beyond this manager."""
+        return os.path.join(self.root, "state.db")
+
     def make(self) -> None:
         """Make the folders, readable by nobody else. Raises StateDirError when that cannot be done."""
         try:

@@ -24,6 +24,7 @@ def test_everything_has_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert paths.pid("chat") == str(tmp_path / "run/chat.pid")
     assert paths.handoff("chat") == str(tmp_path / "engines/chat.json")
     assert paths.crash_logs("chat") == str(tmp_path / "crashes/chat")
+    assert paths.database == str(tmp_path / "state.db")
 
 
 def test_its_folders_are_private(tmp_path: Path) -> None:
