@@ -365,10 +365,10 @@ def _(record: PoolAdopted) -> Entry:
         *(f"of engine generation {one} nobody knows" for one in record.unsure),
     )
     held = (f"{plural(record.leases, 'lease')} held",) if record.leases else ()
-    what = f"taken over in state {record.state} after {seconds(record.away)} without a manager"
+    what = f"taken over in state {record.state}, as recorded {seconds(record.age)} ago"
     fields = {
         "state": str(record.state),
-        "away_seconds": round(record.away, 6),
+        "age_seconds": round(record.age, 6),
         "found": record.found,
         "gone": record.gone,
         "unsure": record.unsure,

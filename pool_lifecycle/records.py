@@ -200,7 +200,7 @@ class CrashLogKept:
 
 @frozen
 class PoolAdopted:
-    """A manager goes on with a pool that an earlier one left `away` seconds ago, in this state.
+    """A manager goes on with a pool that an earlier one left in this state; its record is `age` seconds old.
 
     `found` has the generations whose engines live, `gone` those of which nothing lives any more, `unsure`
     those of which nobody can say yet. So many `leases` go on.
@@ -209,7 +209,7 @@ class PoolAdopted:
     pool_id: str
     at: float
     state: PoolState
-    away: float
+    age: float
     found: tuple[int, ...]
     gone: tuple[int, ...]
     unsure: tuple[int, ...]

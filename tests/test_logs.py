@@ -176,20 +176,20 @@ ENTRIES: list[tuple[Record, int, str]] = [
     (
         PoolAdopted("p", 1, PoolState.READY, 2.5, (3,), (), (), 1),
         logging.INFO,
-        "taken over in state ready after 2.5 s without a manager, engine generation 3 goes on, 1 lease held",
+        "taken over in state ready, as recorded 2.5 s ago, engine generation 3 goes on, 1 lease held",
     ),
     (
         PoolAdopted("p", 1, PoolState.SURGING_STARTING, 60.0, (), (3,), (4,), 0),
         logging.INFO,
         (
-            "taken over in state surging.starting after 1 min without a manager, "
+            "taken over in state surging.starting, as recorded 1 min ago, "
             "engine generation 3 is gone, of engine generation 4 nobody knows"
         ),
     ),
     (
         PoolAdopted("p", 1, PoolState.STOPPED, 1.0, (), (), (), 0),
         logging.DEBUG,
-        "taken over in state stopped after 1.0 s without a manager",
+        "taken over in state stopped, as recorded 1.0 s ago",
     ),
     (LateOutcome("p", 1, Dropped(E.HEALTHY, 3)), logging.DEBUG, "a late healthy had no effect"),
     (DriverMisbehaved("p", 1, "it lied"), logging.ERROR, "it lied"),
