@@ -7,6 +7,7 @@ pid namespace the numbers in its log mean other processes.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import time
@@ -74,15 +75,29 @@ class KernelLog:
     def _read(self) -> list[Kill]:
         """Every kill in the log; none where it is not ours to read."""
         try:
-            if os.stat(f"{self._proc}/self/ns/pid").st_ino != FIRST_NAMESPACE:
-                return []
-            fd = os.open(self._device, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = self._open()
         except OSError:
             return []
         try:
             return [kill for record in _records(fd) if (kill := parse(record)) is not None]
         finally:
             os.close(fd)
+
+    def refusal(self) -> str:
+        """Why it is not ours to read; empty when it is."""
+        try:
+            os.close(self._open())
+        except OSError as error:
+            return f"{error.strerror}: {error.filename}"
+        return ""
+
+    def _open(self) -> int:
+        namespace = f"{self._proc}/self/ns/pid"
+        if os.stat(namespace).st_ino != FIRST_NAMESPACE:
+            raise PermissionError(
+                errno.EPERM, "its pids mean other processes in this pid namespace", namespace
+            )
+        return os.open(self._device, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def slack() -> float:

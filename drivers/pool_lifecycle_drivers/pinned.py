@@ -13,6 +13,7 @@ import select
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from typing import ClassVar
 
 from pool_lifecycle import forks
 from pool_lifecycle.causes import LOST, ExitStatus
@@ -36,7 +37,10 @@ class Pinned:
     """A process that stays the one it was, whatever becomes of its number.
 
     Belongs to the running loop. `ours` says that it is our child, so that its exit status is ours to read.
+    `taken`: somebody has read one of those in our place, since this program began.
     """
+
+    taken: ClassVar[bool] = False
 
     def __init__(self, who: Identity, fd: int | None, *, ours: bool = False) -> None:
         self.who = who
@@ -106,6 +110,7 @@ class Pinned:
         if result is None:
             return None
         if isinstance(result, ExitStatus):
+            Pinned.taken = Pinned.taken or self.ours
             return self._told()
         killed = result.si_code in {os.CLD_KILLED, os.CLD_DUMPED}
         return ExitStatus(signal=result.si_status) if killed else ExitStatus(code=result.si_status)

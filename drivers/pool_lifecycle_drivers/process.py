@@ -26,8 +26,8 @@ import attrs
 
 from pool_lifecycle.causes import LOST, Cause, FailureClass, Stage
 from pool_lifecycle.errors import DriverError
-from pool_lifecycle.interfaces import EngineHandle, LaunchRequest, StopReport
-from pool_lifecycle_drivers import pidfile, preflight
+from pool_lifecycle.interfaces import Capability, EngineHandle, LaunchRequest, StopReport
+from pool_lifecycle_drivers import abilities, pidfile, preflight
 from pool_lifecycle_drivers.census import ANYBODY, Census
 from pool_lifecycle_drivers.engine import NAME, Details, LocalEngine
 from pool_lifecycle_drivers.environment import engine_environment
@@ -51,6 +51,10 @@ class LocalLauncher:
         self._census = Census()
         self._oom = OomKills()
         self._preflights = Batch()
+
+    def capabilities(self) -> tuple[Capability, ...]:
+        """What this host, and the program we are part of, allow."""
+        return abilities.of_host(self._oom)
 
     async def reserve_port(self, *, host: str) -> int:
         """A port free on every address of `host`; it is not handed out again for an hour, or while in use."""
