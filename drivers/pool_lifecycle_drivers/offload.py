@@ -49,8 +49,8 @@ class _Worker:
 os.register_at_fork(after_in_child=_Worker.idle.clear)  # no thread but the forking one is in the child
 
 
-def _begin(work: Callable[[], object]) -> None:
-    """Have it done in a thread, whatever all others do. It may not raise.
+def hand_over(work: Callable[[], object]) -> None:
+    """Have it done in a thread, whatever all others do. It may not raise, and nobody is told of its end.
 
     What hangs in the kernel holds up neither the loop nor the end of the program; asyncio's own pool of
     threads would be waited for at both. `threading.Thread.start` is not used because it blocks the loop until
@@ -75,7 +75,7 @@ async def in_thread(work: Callable[[], T]) -> T:
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
-    _begin(lambda: _run(work, loop, future))
+    hand_over(lambda: _run(work, loop, future))
     return await future
 
 
@@ -144,7 +144,7 @@ class _Doing:
     def go_on(self) -> None:
         """In one thread more; and later in another, if this one does not get on."""
         try:
-            _begin(self._run)
+            hand_over(self._run)
         except OSError as error:
             for _, future in self._jobs:
                 _settle(future, OSError(*error.args))

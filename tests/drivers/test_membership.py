@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from pool_lifecycle_drivers.membership import members
 from pool_lifecycle_drivers.procfs import Entry, Identity, Table
-from pool_lifecycle_drivers.tree import members
 
 LEADER = Identity(100, 50)
 
