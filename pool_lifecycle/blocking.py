@@ -29,6 +29,7 @@ from pool_lifecycle.checks import optional, seconds
 from pool_lifecycle.errors import ConfigError, ManagerClosed, PoolLifecycleError, Problem
 from pool_lifecycle.events import Strategy
 from pool_lifecycle.host import FORKED
+from pool_lifecycle.interfaces import Capability
 from pool_lifecycle.lease import Lease
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.manager import PoolManager
@@ -234,6 +235,10 @@ class BlockingManager:
     def status(self) -> tuple[PoolStatus, ...]:
         """Every pool's status, by pool id."""
         return self._call(_returning(self._manager.status))
+
+    def capabilities(self) -> tuple[Capability, ...]:
+        """What is in force on this host and in this program, why nothing better, and what would help."""
+        return self._call(_returning(self._manager.capabilities))
 
     def observe(self, observer: Observer) -> None:
         """Tell `observer` every record from now on, on the manager's own thread."""

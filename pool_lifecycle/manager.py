@@ -14,11 +14,12 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
-from pool_lifecycle import forks
+from pool_lifecycle import capabilities, forks
 from pool_lifecycle.boot import Boot
 from pool_lifecycle.changes import Change, Changes
 from pool_lifecycle.errors import EngineStuck, ManagerClosed, PoolExists, PoolLifecycleError, PoolNotFound
 from pool_lifecycle.host import FORKED, Host
+from pool_lifecycle.interfaces import Capability
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.logs import known_of, log_record
 from pool_lifecycle.past import Left, Past, stand_in
@@ -195,6 +196,12 @@ class PoolManager:
     def status(self) -> tuple[PoolStatus, ...]:
         """Every pool's status, by pool id."""
         return tuple(self._pools[name].status() for name in sorted(self._pools))
+
+    def capabilities(self) -> tuple[Capability, ...]:
+        """What is in force on this host and in this program, why nothing better, and what would help."""
+        host = self._opened()
+        specs = [pool.spec for pool in self]
+        return capabilities.of(host.drivers, specs, loop=host.loop, boot=host.boot, store=host.store)
 
     def observe(self, observer: Observer) -> None:
         """Tell `observer` every record from now on."""
