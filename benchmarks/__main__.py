@@ -16,6 +16,7 @@ from benchmarks import (
     bench_readiness,
     bench_restart,
     bench_step,
+    bench_store,
 )
 from benchmarks.rows import Row, show, write
 
@@ -28,6 +29,7 @@ BENCHMARKS = {
     "policy": bench_policy.run,
     "restart": bench_restart.run,
     "idle": bench_idle.run,
+    "store": bench_store.run,
 }
 LATEST = Path(__file__).with_name("latest.json")
 

@@ -33,9 +33,6 @@ _log = logging.getLogger(__name__)
 
 STORE = "cannot store what happened in"
 
-TURN = 1000
-"""Commits after which the log is copied and begun anew: then it has about ten megabytes."""
-
 MOMENT = 0.0005
 """Seconds that whoever has to write may wait for others who do, as long as these wait for no disk."""
 

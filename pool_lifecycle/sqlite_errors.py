@@ -31,7 +31,7 @@ _WORDS: dict[int, tuple[str, str]] = {
 }
 """What is wrong with the place, not with the content, by SQLite's primary code: what, and what helps."""
 
-_DAMAGED = ("it is damaged", "what can still be read of it is saved, and the rest set aside")
+_DAMAGED = ("it is damaged", "when a manager opens it, what can be read goes on and the file is set aside")
 
 
 def place_is_wrong(error: sqlite3.Error, path: str) -> bool:

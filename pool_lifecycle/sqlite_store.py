@@ -12,11 +12,14 @@ from collections.abc import Callable
 from pool_lifecycle.errors import StoreError
 from pool_lifecycle.kept import Kept, KeptHost, KeptLease, Loaded, Passage
 from pool_lifecycle.serialized import Dumper, dump_host, dump_lease, dump_passage
-from pool_lifecycle.sqlite_disk import TURN, Disk, not_open
+from pool_lifecycle.sqlite_disk import Disk, not_open
 from pool_lifecycle.sqlite_errors import told
 from pool_lifecycle.sqlite_keeper import Keeper
 from pool_lifecycle.sqlite_pending import Change
 from pool_lifecycle.sqlite_reading import passages, reading
+
+TURN = 1000
+"""Commits after which the log is copied and begun anew: then it has about ten megabytes."""
 
 CLOSE = 5.0
 """Seconds within which it closes, whatever the disk does."""

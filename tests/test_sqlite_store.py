@@ -17,8 +17,7 @@ from attrs import evolve
 
 from pool_lifecycle import sqlite_store, sqlite_tables
 from pool_lifecycle.errors import StoreError
-from pool_lifecycle.sqlite_disk import TURN
-from pool_lifecycle.sqlite_store import SqliteStore
+from pool_lifecycle.sqlite_store import TURN, SqliteStore
 from pool_lifecycle.store import HISTORY, Store
 from pool_lifecycle.testing import virtual_time
 from tests.stored import (

@@ -6,18 +6,20 @@ import logging
 import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 from rich.text import Text
 
 from pool_lifecycle import __version__
+from pool_lifecycle.cli import history as past
 from pool_lifecycle.cli.exits import BY_SIGNAL, MEANINGS, Exit
 from pool_lifecycle.cli.run import FORMATS, fitting_format
 from pool_lifecycle.cli.run import run as run_pools
 from pool_lifecycle.cli.words import config_as_json, console, printable, problems_as_json, show_pools, told
 from pool_lifecycle.config import Config, load
 from pool_lifecycle.diagrams import DIAGRAMS
-from pool_lifecycle.errors import ConfigError, StateDirError
+from pool_lifecycle.errors import ConfigError, StateDirError, StoreError
 from pool_lifecycle.simulation import WEEK, as_json, as_text, load_trace, picture, replay
 
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items())
@@ -35,6 +37,13 @@ _SIMULATE_EXAMPLES = """\b
 Examples:
   pool-lifecycle simulate pools.toml crashes.jsonl -o crashes.svg
   pool-lifecycle simulate tomorrow.toml yesterdays-log.jsonl --format json
+
+"""
+
+_HISTORY_EXAMPLES = """\b
+Examples:
+  pool-lifecycle history chat --state-dir pools.state
+  pool-lifecycle history chat --state-dir /var/lib/pools --limit 1000 --format json
 
 """
 
@@ -60,6 +69,7 @@ def cli() -> None:
     Examples:
       pool-lifecycle check pools.toml
       pool-lifecycle run pools.toml
+      pool-lifecycle history chat --state-dir pools.state
       pool-lifecycle simulate pools.toml crashes.jsonl -o crashes.svg
       pool-lifecycle diagram breaker --format svg -o breaker.svg
     """
@@ -119,11 +129,15 @@ def run(file: Path, state_dir: Path | None, style: str | None, verbose: bool) ->
         told(error.problems, console(sys.stderr))
         sys.exit(Exit.BAD_CONFIG)
     except StateDirError as error:
-        console(sys.stderr).print(Text(f"{printable(str(error))} (--state-dir)", "bold red"), soft_wrap=True)
-        sys.exit(Exit.STATE_DIR)
+        _end_without_state_dir(error)
     except KeyboardInterrupt:  # before there was anything to stop
         sys.exit(BY_SIGNAL + signal.SIGINT)
     sys.exit(code)
+
+
+def _end_without_state_dir(error: StateDirError | StoreError) -> NoReturn:
+    console(sys.stderr).print(Text(f"{printable(str(error))} (--state-dir)", "bold red"), soft_wrap=True)
+    sys.exit(Exit.STATE_DIR)
 
 
 def _state_dir(config: Config, given: Path | None) -> Path:
@@ -171,6 +185,41 @@ def simulate(*, file: Path, trace: Path, until: float, seed: int, style: str, ou
     if output is not None:
         _write(output, drawing)
     said = {"text": as_text, "json": as_json}[style](timeline) if style != "svg" else drawing
+    sys.stdout.buffer.write(said.encode())
+
+
+@cli.command(epilog=_HISTORY_EXAMPLES + _EPILOG, short_help="Say what a pool has been through.")
+@click.argument("pool_id", metavar="POOL")
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Where its manager keeps its files; `run` keeps them in FILE's name with the ending .state.",
+)
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many, at most.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="One line for each, or everything as one JSON document.",
+)
+def history(pool_id: str, state_dir: Path, limit: int, style: str) -> None:
+    """Say what POOL has been through, oldest first: when it changed its state, and why.
+
+    A manager may run meanwhile or not; nothing is changed. At least the last thousand changes of each pool
+    are kept, also of pools that are not declared any more.
+    """
+    try:
+        found = past.read(state_dir, pool_id, limit)
+    except StoreError as error:
+        _end_without_state_dir(error)
+    except KeyError as error:
+        known = printable(", ".join(error.args[0])) or "no pool"
+        what = f"nothing is known of {printable(pool_id)!r}; there is a history of {known}"
+        raise click.BadParameter(what, param_hint="POOL") from error
+    said = past.as_json(pool_id, found) if style == "json" else past.as_text(found)
     sys.stdout.buffer.write(said.encode())
 
 

@@ -24,7 +24,7 @@ MEANINGS: dict[int, str] = {
     Exit.BAD_CONFIG: "the configuration, or the trace, is wrong; every problem was told",
     Exit.USAGE: "the command line itself is wrong, or something it needs is not installed",
     Exit.NOTHING_CAN_RUN: "run: every pool has ended, one or more for a failure that cannot heal by itself",
-    Exit.STATE_DIR: "run: the state directory cannot be used, or another manager uses it",
+    Exit.STATE_DIR: "run, history: the state directory cannot be used, or another manager uses it",
     Exit.STUCK: "run: something of an engine could not be killed and is still there",
     BY_SIGNAL + 2: "interrupted by a second Ctrl-C: what still ran was killed",
     BY_SIGNAL + 15: "the same by a second SIGTERM",
