@@ -39,6 +39,9 @@ from pool_lifecycle.wording import cut
 
 T = TypeVar("T")
 
+NEWS_TAKES = 1.0
+"""Seconds within which the news of an ending comes, unless it is lost."""
+
 
 class Owner(Protocol):
     """What is seen here of the pool."""
@@ -208,14 +211,14 @@ class Launching:
             self.misbehaved(f"what exit code 0 means could not be asked for: {error!r}")
             return False
 
-    async def miss(self, instance: Instance, patience: float) -> None:
-        """Its engine has ended: unless that is told within `patience` seconds, tell it with a lost status."""
+    async def miss(self, instance: Instance) -> None:
+        """Its engine has ended: unless that is told in time, tell it with a lost status."""
         watch = self._watches[instance.token]
-        await asyncio.wait((watch,), timeout=patience)
+        await asyncio.wait((watch,), timeout=NEWS_TAKES)
         if not watch.done():
             self._missed = instance.token
             watch.cancel()
-            await asyncio.wait((watch,), timeout=patience)
+            await asyncio.wait((watch,), timeout=NEWS_TAKES)
 
     def _rebooted(self, instance: Instance) -> bool:
         """Whether it was launched before the host was started anew."""
@@ -336,10 +339,17 @@ class Launching:
             if engine is not None:
                 with only_ours():
                     await engine.stop(kill_after=kill_after)
+                await self._told(instance)
         except Exception as error:  # noqa: BLE001 - an engine has to be ended, whatever its driver does
             self.misbehaved(f"stopping generation {instance.generation} failed: {error!r}")
             return False
         return True
+
+    async def _told(self, instance: Instance) -> None:
+        """How it ended is told before that nothing is left of it, unless its driver never tells."""
+        watch = self._watches.get(instance.token)
+        if watch is not None and not watch.done():
+            await asyncio.wait((watch,), timeout=NEWS_TAKES)
 
     async def _found(self, instance: Instance) -> bool:
         """Look again for one that may live; False as long as nobody can say."""

@@ -30,9 +30,10 @@ from pool_lifecycle.registry import Registry
 from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.budget import Budget
 from pool_lifecycle.spec import PoolSpec
+from pool_lifecycle.sqlite_store import SqliteStore
 from pool_lifecycle.statedir import Lock, StateDir
 from pool_lifecycle.status import PoolStatus
-from pool_lifecycle.store import MemoryStore, Store
+from pool_lifecycle.store import Store
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +45,9 @@ class PoolManager:
     an earlier manager has left (StoreError when that cannot be read, or nothing can be stored); leaving stops
     every pool that is not to be kept and gives the lock back, also when the block was cancelled or
     interrupted. `drivers` finds drivers by name; `observers` are told every record; `store` keeps what is to
-    outlive the manager; `seed` fixes the jitter; `wall` is the wall clock, in seconds.
-    `restarts` is how many restarts this host can take; `blame` says when a device is to blame for crashes.
+    outlive the manager (None: a database in the state directory); `seed` fixes the jitter; `wall` is the wall
+    clock, in seconds. `restarts` is how many restarts this host can take; `blame` says when a device is to
+    blame for crashes.
     `boot` names this boot of the host and the loop's clock; it need not be given.
     """
 
@@ -67,7 +69,7 @@ class PoolManager:
         self.registry = Registry(lambda: int(wall() * 1000), self.changes)
         self._drivers = drivers or Drivers()
         self._observers: list[Observer] = [partial(log_record, about=self._about), *observers]
-        self._store = store or MemoryStore()
+        self._store = store or SqliteStore(self.paths.database, wall=wall)
         self._random = Random(seed)  # noqa: S311 - jitter is no secret
         self._wall = wall
         self._restarts = restarts or Budget()

@@ -33,9 +33,6 @@ PROBE_GAP = 0.010
 GAUGE_TAKES = 2.0
 """Seconds a second question may take, at most, to an engine that has just answered the first."""
 
-NEWS_TAKES = 1.0
-"""Seconds within which the news of an ending comes, unless it is lost."""
-
 FIRST_LOOK, LAST_LOOK = 0.05, 5.0
 """The shortest and the longest pause between two looks at who holds the port, in seconds."""
 
@@ -148,7 +145,7 @@ class Readiness:
         engine = self._launching.engines[instance.token]
         seen = await self._inspect(engine)
         if not seen.alive:
-            await self._launching.miss(instance, NEWS_TAKES)
+            await self._launching.miss(instance)
         elif healthy and engine.handle.port not in seen.listening:
             impostor = await self.impostor(instance, engine)
             return None if impostor is None else evolve(impostor, stage=Stage.RUN)

@@ -116,7 +116,7 @@ WAYS: dict[PoolState, Way] = {
     S.RECOVERING: Way((DEAF_AND_NEVER_READY, WORKS), start_and_wait),
     S.BACKING_OFF: Way((BROKEN, WORKS), start),
     S.FAILED: Way((HOPELESS,), start),
-    S.STUCK: Way((UNKILLABLE,), stop_in_vain),
+    S.STUCK: Way((UNKILLABLE, WORKS), stop_in_vain),
     S.STAGING_AHEAD: Way((WORKS,), reload(AHEAD), SECOND_SLOW),
     S.RELOADING_DRAINING: Way((WORKS,), reload(FIRST, lease=True)),
     S.RELOADING_STAGING: Way((WORKS,), reload(FIRST), SECOND_SLOW),
