@@ -14,6 +14,7 @@ from benchmarks import (
     bench_memory,
     bench_policy,
     bench_readiness,
+    bench_recovery,
     bench_restart,
     bench_step,
     bench_store,
@@ -29,6 +30,7 @@ BENCHMARKS = {
     "policy": bench_policy.run,
     "restart": bench_restart.run,
     "idle": bench_idle.run,
+    "recovery": bench_recovery.run,
     "store": bench_store.run,
 }
 LATEST = Path(__file__).with_name("latest.json")
