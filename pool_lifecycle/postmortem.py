@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 
 from attrs import define, field
 
@@ -42,7 +41,7 @@ class Launch:
         """About to be launched: what its engine writes comes after what the log holds now, or `log_begin`."""
         path = request.log_path
         echoes: tuple[Echo, ...] = getattr(profile, "echoes", ECHOES)
-        hide = partial(without, _secrets(request))
+        hide = _Hiding(request)
         return cls(
             request,
             at,
@@ -108,7 +107,21 @@ def judged(
     )
 
 
-def _secrets(request: LaunchRequest) -> frozenset[str]:
-    """What the engine is given and may repeat in its log, but nobody else is to read."""
-    inherited = {name: os.environ.get(name, "") for name in request.env_passthrough}
-    return secrets_of(request.command.argv, {**inherited, **dict(request.command.env)})
+class _Hiding:
+    """Hides in a text what the engine is given and may repeat in its log, but nobody else is to read.
+
+    What that is takes long to find out, which waits for the first text: a launch does not.
+    """
+
+    __slots__ = ("_inherited", "_request", "_secrets")
+
+    def __init__(self, request: LaunchRequest) -> None:
+        self._request = request
+        self._inherited = tuple((name, os.environ.get(name, "")) for name in request.env_passthrough)
+        self._secrets: frozenset[str] | None = None
+
+    def __call__(self, text: str) -> str:
+        if self._secrets is None:
+            command = self._request.command
+            self._secrets = secrets_of(command.argv, dict((*self._inherited, *command.env)))
+        return without(self._secrets, text)
