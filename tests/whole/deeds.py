@@ -12,6 +12,7 @@ from attrs import evolve
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.errors import PoolLifecycleError
 from pool_lifecycle.events import Reload, Strategy, Target
+from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.pool import Pool
 from tests.whole.drivers import SAYS
 from tests.whole.faults import GENTLE, KINDS, VERBS, Armed
@@ -35,6 +36,7 @@ NATURES: dict[str, Nature] = {
     "crashes soon": evolve(WORKS, ends_after=3.0),
     "exits 0 soon": evolve(WORKS, ends_after=3.0, end=ExitStatus(code=0)),
     "stubborn": evolve(WORKS, ignores_term=True),
+    "stubborn and never ready": evolve(WORKS, ignores_term=True, ready_after=None),
     "slow to end": evolve(WORKS, term_takes=1.5),
     "unkillable": evolve(WORKS, unkillable=True),
     "unkillable and never ready": evolve(WORKS, unkillable=True, ready_after=None),
@@ -45,7 +47,7 @@ NATURES: dict[str, Nature] = {
         WORKS, launch_error=Cause(_F.BAD_CONFIG, Stage.LAUNCH, "no such flag", heals=False)
     ),
     "bad flag": evolve(WORKS, ready_after=None, ends_after=0.5, last_words=SAYS[_F.BAD_CONFIG]),
-    "device full": evolve(WORKS, ends_after=2.0, last_words=SAYS[_F.DEVICE_OUT_OF_MEMORY]),
+    "device full": evolve(WORKS, ends_after=2.0, keeps_memory=6.0, last_words=SAYS[_F.DEVICE_OUT_OF_MEMORY]),
 }
 """How engines can be."""
 
@@ -74,7 +76,7 @@ def _surge(world: World, deed: Deed, chance: Random) -> None:
     """Not to be had by asking yet, as nobody says that both fit: so it is told as the pool would tell it."""
     model = f"file:/{deed.pool_id}/{chance.choice(MODELS)}"
     pool = world.pool(deed.pool_id)
-    if pool is not None:
+    if pool is not None and pool.spec.engine.port is None:  # with one port for both they do not fit
         with contextlib.suppress(PoolLifecycleError):
             pool.tell(Reload(Target(model), Strategy.SURGE, fits=True))
 
@@ -82,6 +84,17 @@ def _surge(world: World, deed: Deed, chance: Random) -> None:
 def _lease(world: World, deed: Deed, chance: Random) -> None:
     held, ttl, wait = chance.choice((0.0, 1.0, 8.0, 30.0)), chance.choice((None, None, 3.0)), chance.random()
     world.hold_lease(deed.pool_id, held, ttl, 5.0 * wait if chance.random() < 0.5 else 0.0)
+
+
+def _grant(world: World, deed: Deed, chance: Random) -> None:
+    ttl = chance.choice((None, 5.0, 60.0))
+    world.ask(deed.pool_id, "grant", lambda pool: world.leases.grant(pool, ttl), {"ttl": ttl})
+
+
+def _release(world: World, deed: Deed, chance: Random) -> None:
+    pool = world.pool(deed.pool_id)
+    if pool is not None:
+        world.check(world.leases.s9_released_once, pool, chance)
 
 
 def _remove(world: World, deed: Deed, _chance: Random) -> None:
@@ -96,7 +109,8 @@ def _add(world: World, deed: Deed, _chance: Random) -> None:
 
 
 def _natures(world: World, deed: Deed, chance: Random) -> None:
-    name = chance.choice([*NATURES])
+    memory = world.specs[deed.pool_id].engine.device_memory is not None and chance.random() < 0.3
+    name = "device full" if memory else chance.choice([*NATURES])
     world.count(f"engine {name}")
     world.natures[deed.pool_id] = [NATURES[name]] * chance.choice((1, 1, 2, 5))
 
@@ -180,6 +194,54 @@ def _kill_at_point(world: World, _deed: Deed, chance: Random) -> None:
     world.kill_at = world.life.points + chance.choice((1, 2, 3, 5, 8, 13, 21))
 
 
+def _kill_in(world: World, deed: Deed, chance: Random) -> None:
+    """The next time that the pool enters a certain state, there or a little later."""
+    state, how = (
+        chance.choice([*PoolState]),
+        chance.choice((_kill, _kill, _kill_at_point, _reboot, _power_cut)),
+    )
+    delay, until = chance.choice((0.0, 0.0, 0.01, 0.3, 2.0)), world.host.now + 60.0
+
+    def entered(now: PoolState) -> bool:
+        if now is state and world.host.now <= until:
+            world.life.loop.call_later(delay, how, world, deed, chance)
+        return now is state
+
+    world.on_entry[deed.pool_id] = entered
+    _lead_towards(world, deed, state)
+
+
+_UNDONE = ("stubborn and never ready", "slow")
+_TOWARDS: dict[PoolState, tuple[str, tuple[str, ...]]] = {
+    PoolState.STAGING_AHEAD: ("stage_first", ()),
+    PoolState.RELOADING_DRAINING: ("drain_first", ()),
+    PoolState.RELOADING_STAGING: ("drain_first", ()),
+    PoolState.RELOADING_STOPPING: ("stage_first", ()),
+    PoolState.RELOADING_STARTING: ("drain_first", ("slow",)),
+    PoolState.RELOADING_UNDOING: ("drain_first", _UNDONE),
+    PoolState.RELOADING_RESTORING: ("drain_first", _UNDONE),
+    PoolState.SURGING_STAGING: ("surge", ()),
+    PoolState.SURGING_STARTING: ("surge", ("slow",)),
+    PoolState.RETIRING: ("surge", ()),
+}
+"""Which change of model, with which engines, leads through a state that is seldom met by chance."""
+
+
+def _lead_towards(world: World, deed: Deed, state: PoolState) -> None:
+    pool = world.pool(deed.pool_id)
+    if state not in _TOWARDS or pool is None or pool.state is not PoolState.READY:
+        return
+    strategy, natures = _TOWARDS[state]
+    world.natures[deed.pool_id] = [NATURES[name] for name in natures]
+    model = f"file:/{deed.pool_id}/d{deed.seed}"  # one that is not staged yet
+    if strategy == "surge":
+        if pool.spec.engine.port is None:
+            pool.tell(Reload(Target(model), Strategy.SURGE, fits=True))
+    else:
+        asked: dict[str, Any] = {"model": model, "strategy": strategy, "drain_deadline": 2.0}
+        world.ask(deed.pool_id, "reload", lambda pool: pool.reload(**asked), asked)
+
+
 def _close(world: World, _deed: Deed, chance: Random) -> None:
     world.downtime = chance.choice((0.0, 5.0))
     world.life.leaving = True
@@ -205,6 +267,8 @@ DOING: dict[str, Doing] = {
     "reload": _reload,
     "surge": _surge,
     "lease": _lease,
+    "grant": _grant,
+    "release": _release,
     "remove": _remove,
     "add": _add,
     "natures": _natures,
@@ -226,13 +290,15 @@ DOING: dict[str, Doing] = {
     "wall": _wall,
     "kill": _kill,
     "kill_at_point": _kill_at_point,
+    "kill_in": _kill_in,
     "close": _close,
     "reboot": _reboot,
     "power_cut": _power_cut,
 }
 
 NEEDS_MANAGER = frozenset(
-    {"start", "stop", "drain", "resume", "reset", "allow_one", "reload", "surge", "lease", "remove", "add"}
-    | {"slow_threads", "kill", "kill_at_point", "close", "reboot", "power_cut"}
+    {"start", "stop", "drain", "resume", "reset", "allow_one", "reload", "surge", "lease", "grant", "release"}
+    | {"remove", "add"}
+    | {"slow_threads", "kill", "kill_at_point", "kill_in", "close", "reboot", "power_cut"}
 )
 """What cannot be done while no manager lives."""

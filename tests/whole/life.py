@@ -128,6 +128,7 @@ class Life:
             for spec in tuple(world.declared.values()):
                 await manager.add(spec)
             self.opened_after = self.loop.time() - began
+            await self.halt_if_over()
             world.opened(self)
             await world.play(self)
             self.leaving = True

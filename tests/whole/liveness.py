@@ -28,10 +28,10 @@ ENDS = 25.0
 """Seconds in which whoever asked is answered, once the manager has closed."""
 
 
-async def rest(world: World, life: Life) -> None:
+async def rest(world: World, life: Life, settles: float = SETTLES, quiet: float = QUIET) -> None:
     """Let all faults end, wait, look; then stop everything and look again."""
     calm(world)
-    await asyncio.sleep(SETTLES)
+    await asyncio.sleep(settles)
     if life.over:
         return
     for pool in life.manager or ():
@@ -39,7 +39,7 @@ async def rest(world: World, life: Life) -> None:
         world.check(v5_permit_returns, pool)
     world.check(v4_everybody_answered, life)
     world.check(watching.sweep, world)
-    await _v8_quiet(world, life)
+    await _v8_quiet(world, life, quiet)
     for pool in life.manager or ():
         await _stopped(world, pool)
 
@@ -47,6 +47,7 @@ async def rest(world: World, life: Life) -> None:
 def calm(world: World) -> None:
     """From now on nothing goes wrong."""
     world.kill_at = None
+    world.on_entry.clear()
     world.life.calm.set()
     world.life.loop.threads_take = 0.0
     world.faults.calm()
@@ -83,17 +84,17 @@ def v5_permit_returns(pool: Pool) -> None:
     held(not trials, f"the trial of {trials} has never ended")
 
 
-async def _v8_quiet(world: World, life: Life) -> None:
+async def _v8_quiet(world: World, life: Life, quiet: float) -> None:
     """V8: a pool that is steady causes no writes."""
     saves, syncs = world.disk.saves, world.disk.syncs
-    await asyncio.sleep(QUIET)
+    await asyncio.sleep(quiet)
     world.check(v8_quiet, world.disk.saves - saves, world.disk.syncs - syncs, life)
 
 
 def v8_quiet(saves: int, syncs: int, life: Life) -> None:
     """V8: no writes, and no timers but one for all looks at engines, and one for the simulated host."""
-    held(not saves, f"{saves} writes in {QUIET:g} s of rest")
-    held(not syncs, f"{syncs} syncs in {QUIET:g} s of rest")
+    held(not saves, f"{saves} writes at rest")
+    held(not syncs, f"{syncs} syncs at rest")
     timers = [one for one in life.loop._scheduled if not one.cancelled()]
     held(len(timers) <= 3 + 3 * len(life.manager or ()), f"{len(timers)} timers at rest: {timers}")
 

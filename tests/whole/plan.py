@@ -21,14 +21,14 @@ MODELS = "abc"
 
 WISHES = {
     "start": 14, "stop": 6, "drain": 6, "resume": 3, "reload": 9, "surge": 3, "reset": 2, "allow_one": 2,
-    "lease": 14, "remove": 1, "add": 2,
+    "lease": 12, "grant": 4, "release": 3, "remove": 1, "add": 2,
 }  # fmt: skip
 HARM = {
     "natures": 8, "crash": 5, "finish": 2, "hang": 2, "ill": 2, "oom": 1, "freeze": 1, "lose_leader": 2,
     "cuda": 3, "stranger": 2, "driver": 14, "slow_threads": 1, "disk_full": 2, "disk_slow": 2,
     "fsync_slow": 1, "fsync_broken": 1, "wall": 1,
 }  # fmt: skip
-ENDS = {"kill": 3, "kill_at_point": 6, "close": 2, "reboot": 1, "power_cut": 1}
+ENDS = {"kill": 3, "kill_at_point": 6, "kill_in": 9, "close": 2, "reboot": 1, "power_cut": 1}
 """How likely each deed is, by its kind. What ends a manager's life is drawn by itself."""
 
 
@@ -105,7 +105,8 @@ def _spec(name: str, chance: Random) -> PoolSpec:
         "engine",
         profile=NAME,
         port=chance.choice((None, None, 30000 + int(name[1:]))),
-        device_memory=chance.choice((None, 30)) if mask else None,
+        device_memory=30 if mask else None,
+        env={"API_KEY": f"hush-{name}"},
         exit_zero=chance.choice((None, "graceful", "crash")),
     )
     start = chance.choice((5.0, 20.0))

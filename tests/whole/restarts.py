@@ -41,7 +41,7 @@ class Restarts:
         self._begun.clear()
 
     def excused(self) -> None:
-        """The host was booted with a wrong clock, by which all of it seems long ago."""
+        """A wrong clock makes all of it seem long ago, or a power cut has taken the record of it."""
         self._by_pool.clear()
         self._all.clear()
 

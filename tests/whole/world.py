@@ -23,8 +23,9 @@ from pool_lifecycle.events import Event, Wish
 from pool_lifecycle.interfaces import LaunchRequest
 from pool_lifecycle.kept import Kept
 from pool_lifecycle.leases import LeaseBook
+from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.pool import Pool
-from pool_lifecycle.records import Record
+from pool_lifecycle.records import Moved, Record
 from pool_lifecycle.snapshot import Effect, Snapshot
 from pool_lifecycle.step import step
 from tests.whole import invariants, liveness, watching
@@ -32,6 +33,7 @@ from tests.whole.deeds import DOING, NEEDS_MANAGER
 from tests.whole.disk import Disk
 from tests.whole.drivers import private
 from tests.whole.faults import Faults
+from tests.whole.lasting import Lasting
 from tests.whole.ledger import Ledger
 from tests.whole.life import Life
 from tests.whole.plan import Deed, Plan
@@ -75,6 +77,8 @@ class World:
         self.wished: Counter[tuple[str, str]] = Counter()
         self.kill_at: int | None = None
         self.on_point: Callable[[Life, str], None] = lambda _life, _name: None
+        self.on_entry: dict[str, Callable[[PoolState], bool]] = {}
+        self.leases = Lasting(lambda: self.life.over)
         self.reboots = ""
         self.downtime = 0.0
         self.done = self.jumped = False
@@ -123,7 +127,10 @@ class World:
 
         def grant(book: LeaseBook, *arguments: Any) -> Any:
             world.check(watching.granted, world, book.pool_id)
-            return granted(book, *arguments)
+            lease = granted(book, *arguments)
+            if not world.life.over:
+                world.check(world.leases.s9_tokens_grow, book.pool_id, lease)
+            return lease
 
         yield mock.patch.object(LeaseBook, "_grant", grant)
         goes_on = actor.Actor.go_on
@@ -156,11 +163,13 @@ class World:
         """No manager lives."""
         self.kill_at = None
         self.restarts.forgotten()
+        self.on_entry.clear()
         if self.reboots:
             if self.reboots == "power cut":
                 self.disk.power_cut(private(self.seed, "power", self.life.number))
             self.host.reboot(self.downtime)
-            if self.jumped:
+            self.leases.given.clear()  # their engines are gone
+            if self.jumped or self.reboots == "power cut":
                 self.restarts.excused()
             self.disk.heal()
             self.reboots = ""
@@ -193,6 +202,8 @@ class World:
         """A manager has all its pools."""
         self.note(f"{life} is open")
         self.check(watching.opened, self, life)
+        for pool in life.manager or ():
+            self.check(self.leases.s17_leases_last, self.host, pool)
 
     def died(self, life: Life, why: str) -> None:
         """A manager dies."""
@@ -223,7 +234,14 @@ class World:
             for one in invariants.OF_STEPS:
                 self.check(one, taken)
             self.ledger.stepped(after, effects)
+            if taken.entered is not None:
+                self._entered(after.pool_id, taken.entered)
         return after, effects
+
+    def _entered(self, pool_id: str, state: PoolState) -> None:
+        entered = self.on_entry.get(pool_id)
+        if entered is not None and entered(state):
+            del self.on_entry[pool_id]
 
     def _launched(self, process: Process) -> None:
         for one in watching.OF_LAUNCHES:
@@ -278,6 +296,8 @@ class World:
         except PoolLifecycleError as error:
             self.note(f"{pool.pool_id} refused {name}: {type(error).__name__}: {error}")
         else:
+            if self.life.over:
+                return  # nobody has been told
             self.note(f"{pool.pool_id} answered {name}: {answer}")
             self.check(watching.s17_acknowledged, self, pool.pool_id, name, index, arguments)
         self.check(watching.answered_in_time, name, self.life.loop.time() - began)
@@ -342,8 +362,17 @@ class World:
     def words(self, count: int | None = None) -> list[str]:
         """What happened, in words; the last `count` of it."""
         last = self.history if count is None else self.history[-count:]
-        return [f"{at:10.3f}  {what}".replace(self.folder, "STATE") for at, what in last]
+        return [f"{at:10.3f}  {_worded(what)}".replace(self.folder, "STATE") for at, what in last]
 
     def digest(self) -> str:
         """The same for the same history."""
         return hashlib.sha256("\n".join(self.words()).encode()).hexdigest()
+
+
+def _worded(what: object) -> str:
+    if not isinstance(what, Moved):
+        return str(what)
+    notice = what.notice
+    mark, cause = f" [{notice.mark}]" if notice.mark else "", f"; {notice.cause}" if notice.cause else ""
+    arrow = f"{notice.source} -- {notice.event} -> {notice.target}"
+    return f"{what.pool_id} (generation {what.generation}): {arrow}{mark}: {notice.why}{cause}"

@@ -1,0 +1,171 @@
+"""`python -m tests.whole`: run the simulation of the whole manager for many seeds, or replay one."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+
+from attrs import define, field, frozen
+
+from tests.whole import coverage
+from tests.whole.crash_points import SCENARIOS, every_pair, every_point
+from tests.whole.plan import plan_of
+from tests.whole.shrink import shrunk
+from tests.whole.world import SHOWN, World
+
+CHUNK = 10
+"""How many seeds a worker runs before it reports."""
+
+DAY = 86400.0
+
+
+@frozen
+class Outcome:
+    """What came of some seeds: `seconds` simulated, counted for each pool."""
+
+    seeds: int
+    seconds: float
+    seen: Counter[str]
+    failed: tuple[int, ...]
+
+
+@define
+class Total:
+    """What came of all so far."""
+
+    seeds: int = 0
+    seconds: float = 0.0
+    seen: Counter[str] = field(factory=Counter)
+    failed: list[int] = field(factory=list)
+    began: float = field(factory=time.monotonic)
+
+    def add(self, outcome: Outcome) -> None:
+        """Some seeds more."""
+        self.seeds += outcome.seeds
+        self.seconds += outcome.seconds
+        self.seen += outcome.seen
+        self.failed += outcome.failed
+
+    def __str__(self) -> str:
+        lasted = time.monotonic() - self.began
+        days = self.seconds / DAY / lasted
+        return f"{self.seeds} seeds in {lasted:.0f} s ({self.seeds / lasted:.0f}/s, {days:.1f} pool-days/s)"
+
+
+def some(first: int, count: int) -> Outcome:
+    """Run these seeds, up to the first that fails."""
+    seen: Counter[str] = Counter()
+    seconds = 0.0
+    for seed in range(first, first + count):
+        world = World(plan_of(seed)).run()
+        seen += world.seen
+        seconds += world.host.true * len(world.specs)
+        if world.violation is not None:
+            return Outcome(seed - first + 1, seconds, seen, (seed,))
+    return Outcome(count, seconds, seen, ())
+
+
+def every(first: int, count: int, workers: int) -> Iterator[Outcome]:
+    """Run so many seeds on all cores; what came of each handful, in order."""
+    chunks = [(at, min(CHUNK, first + count - at)) for at in range(first, first + count, CHUNK)]
+    if workers == 1:
+        yield from (some(*chunk) for chunk in chunks)
+        return
+    with ProcessPoolExecutor(workers) as workers_:
+        try:
+            yield from workers_.map(some, *zip(*chunks, strict=True))
+        finally:
+            workers_.shutdown(cancel_futures=True)
+
+
+def campaign(first: int, count: int, workers: int, *, quiet: bool) -> int:
+    """Run many seeds; on a failure, show the first one in full. Returns the exit code."""
+    total = Total()
+    for outcome in every(first, count, workers):
+        total.add(outcome)
+        if not quiet:
+            end = "\r" if sys.stdout.isatty() else "\n"
+            if sys.stdout.isatty() or total.seeds % (50 * CHUNK) == 0:
+                print(total, end=end, flush=True)
+        if total.failed:
+            break
+    print(total)
+    if total.failed:
+        return explain(total.failed[0])
+    print(*coverage.table(total.seen), sep="\n")
+    if unmet := coverage.unmet(total.seen):
+        print(f"warning: never met by these seeds: {', '.join(unmet)}")
+    return 0
+
+
+def explain(seed: int) -> int:
+    """Why a seed fails, by the shortest plan that still does."""
+    world = World(plan_of(seed)).run()
+    if world.violation is None:
+        print(f"seed {seed} failed, but not again: the simulation is not deterministic")
+        return 1
+    print(
+        f"seed {seed} violates {world.violation}\nshrinking its {len(world.plan.deeds)} deeds ...", flush=True
+    )
+    world = World(shrunk(world.plan, world.violation.what)).run()
+    print(f"{len(world.plan.deeds)} deeds are enough:", *world.plan.deeds, sep="\n  ")
+    print("with these pools:", *world.plan.specs, sep="\n  ")
+    print(f"the last {SHOWN} records:", *world.words(SHOWN), sep="\n  ")
+    print(f"{world.violation}\nreplay with: python -m tests.whole --seed {seed} --verbose")
+    return 1
+
+
+def crash_points() -> int:
+    """Kill at each point of each scenario, in each way, and in pairs; show every failure."""
+    began, count, failed = time.monotonic(), 0, 0
+    for scenario, policy in itertools.product(SCENARIOS, ("keep", "stop")):
+        ways = [every_point(scenario, policy, how) for how in ("", "reboot", "power cut")]
+        for run in itertools.chain(*ways, every_pair(scenario, policy)):
+            count += 1
+            if run.violation:
+                failed += 1
+                print(run)
+        print(
+            f"{scenario}, policy {policy}: {count} runs so far, {time.monotonic() - began:.0f} s", flush=True
+        )
+    print(f"{count} runs, {failed} failed")
+    return 1 if failed else 0
+
+
+def replay(seed: int, *, verbose: bool) -> int:
+    """Run one seed, and show everything."""
+    world = World(plan_of(seed)).run()
+    if verbose:
+        print(*world.plan.specs, *world.plan.deeds, *world.words(), sep="\n")
+    if world.violation is not None:
+        return explain(seed)
+    print(f"seed {seed}: everything holds; history {world.digest()[:16]}")
+    return 0
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.whole", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5000, metavar="N", help="how many seeds to run")
+    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first of them")
+    parser.add_argument("--seed", type=int, metavar="SEED", help="run this one alone")
+    parser.add_argument("--verbose", action="store_true", help="with --seed: show all that happens")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
+    parser.add_argument("--crash-points", action="store_true", help="kill at every point of fixed scenarios")
+    asked = parser.parse_args()
+    if asked.crash_points:
+        return crash_points()
+    if asked.seed is not None:
+        return replay(asked.seed, verbose=asked.verbose)
+    return campaign(asked.first, asked.seeds, asked.workers, quiet=asked.quiet)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
