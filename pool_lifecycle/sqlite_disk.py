@@ -41,7 +41,8 @@ class Disk:
     """One thread, the keeper's, opens, closes and keeps it up; what any thread may call says so.
 
     `pending` waits to be written. `direct`: whoever has the lock may write. `commits` counts what was
-    written, `turned_at` is what it was when the log was last begun anew.
+    written, `turned_at` is what it was when the log was last begun anew. `given_up`: whoever closed it could
+    not wait for its disk, and another manager may have opened it since: nothing may be written any more.
     """
 
     def __init__(self, path: str, wall: Callable[[], float]) -> None:
@@ -52,6 +53,7 @@ class Disk:
         self.direct = False
         self.commits = 0
         self.turned_at = 0
+        self.given_up = False
         self._wall = wall
         self._copying: sqlite3.Connection | None = None
         self._log_file: int | None = None
@@ -89,10 +91,7 @@ class Disk:
         with self.lock:
             if self.pending:
                 _log.error("%r is closed, and not all could be stored: %s", self.path, self._trouble)
-            if self._copying is not None:
-                with contextlib.suppress(sqlite3.Error):
-                    self._copying.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            self._let_go()
+            self._let_go()  # SQLite copies the log and removes it when nobody has the database open
 
     def connections(self) -> tuple[sqlite3.Connection, ...]:
         """Those that are open."""
@@ -159,6 +158,8 @@ class Disk:
     def _flush_some(self) -> bool:
         """Some of it; whether more is left."""
         with self.lock, self._failing():
+            if self.given_up:
+                raise not_open(self.path)
             tables = self._usable()
             if self._some_is_left(tables):
                 return True

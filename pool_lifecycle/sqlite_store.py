@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import os
 import time
 import weakref
@@ -17,6 +18,8 @@ from pool_lifecycle.sqlite_errors import told
 from pool_lifecycle.sqlite_keeper import Keeper
 from pool_lifecycle.sqlite_pending import Change
 from pool_lifecycle.sqlite_reading import passages, reading
+
+_log = logging.getLogger(__name__)
 
 TURN = 1000
 """Commits after which the log is copied and begun anew: then it has about ten megabytes."""
@@ -65,7 +68,9 @@ class SqliteStore:
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.submit(self._disk.close)
-            keeper.end(CLOSE)
+            if not keeper.end(CLOSE):
+                self._disk.given_up = True
+                _log.error("%r could not be closed in time: its disk does not answer", self.path)
 
     # --- saving ----------------------------------------------------------------------------------------
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from pool_lifecycle import sqlite_keeper, sqlite_store
 from pool_lifecycle.errors import StoreError
 from pool_lifecycle.sqlite_pending import SOME
-from pool_lifecycle.sqlite_reading import reading
+from pool_lifecycle.sqlite_reading import loaded, reading, rows
 from pool_lifecycle.sqlite_store import SqliteStore
 from tests.stored import (
     HOST,
@@ -271,6 +272,37 @@ def test_a_long_queue_is_worked_off_in_short_bits(by_hand: tuple[SqliteStore, By
     assert keeper.work() == 1
 
 
+def test_a_lease_does_not_overtake_what_waits(by_hand: tuple[SqliteStore, ByHand], path: Path) -> None:
+    """Its token was ended before it was given anew: it must not be ended again, later."""
+    store, keeper = by_hand
+    store.save(numbered(1))
+    with store._disk.lock:
+        store.end_lease("chat", 1)
+        store.forget("chat")
+        store.save(numbered(2))
+    store.save_lease("chat", a_lease(1))
+    assert not store._disk.pending
+    keeper.work()
+    with reading(str(path)) as connection:
+        (pool,) = loaded(rows(connection), ()).pools
+    assert pool == evolve(numbered(2), leases=(a_lease(1),))
+
+
+def test_a_lease_that_could_not_be_stored_has_somebody_look_after_the_disk(
+    by_hand: tuple[SqliteStore, ByHand],
+) -> None:
+    """Or it would be refused for ever, where no pool changes its state."""
+    store, keeper = by_hand
+    mend = make_fail(store, lambda _: says(FULL))
+    for _ in range(3):
+        with pytest.raises(StoreError, match="no space is left"):
+            store.save_lease("chat", a_lease(1))
+    assert len(keeper.jobs) == 1
+    mend()
+    keeper.work()
+    store.save_lease("chat", a_lease(1))
+
+
 # --- power cuts -----------------------------------------------------------------------------------------
 
 
@@ -292,6 +324,28 @@ def test_who_asks_together_waits_for_one_sync(tmp_path: Path, monkeypatch: pytes
     with a_store(tmp_path) as store:
         asyncio.run(many(store))
         assert calls == [(f"{tmp_path}/state.db-wal", False)] * 3
+
+
+def test_a_sync_serves_all_who_asked_before_it_began(
+    by_hand: tuple[SqliteStore, ByHand], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although others go on saving: hundreds who start at once do not wait for one another's syncs."""
+    store, _ = by_hand
+    disk, real, syncs = store._disk, os.fdatasync, list[int]()
+
+    def saving_meanwhile(descriptor: int) -> None:
+        syncs.append(descriptor)
+        store.save(numbered(10 + len(syncs)))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", saving_meanwhile)
+    store.save(numbered(1))
+    asked = [disk.asked() for _ in range(100)]
+    for number in asked:
+        disk.sync(number)
+    assert len(syncs) == 1
+    disk.sync(disk.asked())
+    assert len(syncs) == 2
 
 
 def test_what_is_saved_while_a_sync_is_under_way_waits_for_the_next(
