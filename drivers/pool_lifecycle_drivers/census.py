@@ -55,18 +55,18 @@ class Census:
 
     def __init__(self) -> None:
         self._asking: list[Identity] = []
-        self._leaders: set[Identity] = set()
+        self._leaders: dict[Identity, str] = {}
         self._known: dict[Instance, _Known] = {}
         self._processes = Shared(self._table)
         self._listeners = Shared(lambda: in_thread(listeners))
 
-    def leads(self, leader: Identity) -> None:
-        """It was launched here, and so it belongs to nobody else's tree."""
-        self._leaders.add(leader)
+    def leads(self, leader: Identity, token: str) -> None:
+        """It leads the launch of that token, and so it belongs to nobody else's tree."""
+        self._leaders[leader] = token
 
     def gone(self, leader: Identity) -> None:
         """Nothing is left of its tree."""
-        self._leaders.discard(leader)
+        self._leaders.pop(leader, None)
 
     async def processes(self, leader: Identity) -> Table:
         """Every process that may belong to the tree of `leader`, with its token; `ANYBODY` means every one.
@@ -83,7 +83,7 @@ class Census:
     async def _table(self) -> Table:
         asking, self._asking = self._asking, []
         since = min(one.start_ticks for one in asking)
-        spared = self._leaders.difference(asking)
+        spared = self._leaders.keys() - set(asking)
         wanted = self._wanted(since, spared)
         rows = await in_thread(lambda: self._rows(wanted)) if len(wanted) > MANY else self._rows(wanted)
         rows = [row for row in rows if row[0].who.start_ticks >= since and row[0].who not in spared]
@@ -112,7 +112,8 @@ class Census:
             if entry is not None:
                 known = self._known.get(one)
                 if known is None or known.who != entry.who:
-                    known = self._known[one] = _Known(entry.who, settled=entry.who in self._leaders)
+                    token = self._leaders.get(entry.who)
+                    known = self._known[one] = _Known(entry.who, token is not None, token)
                 rows.append((entry, known))
         return rows
 

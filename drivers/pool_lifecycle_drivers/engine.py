@@ -17,28 +17,33 @@ from pool_lifecycle.interfaces import EngineHandle, Inspection, StopReport
 from pool_lifecycle_drivers import pidfile
 from pool_lifecycle_drivers.census import Census
 from pool_lifecycle_drivers.ending import Ending
+from pool_lifecycle_drivers.guardian import Guardian
 from pool_lifecycle_drivers.offload import in_thread
 from pool_lifecycle_drivers.oom import OomWatch
 from pool_lifecycle_drivers.output import Output
 from pool_lifecycle_drivers.pinned import POLL, Pinned
 from pool_lifecycle_drivers.ports import PortBook, socket_inodes
 from pool_lifecycle_drivers.release import until_released
-from pool_lifecycle_drivers.tree import CONTAINMENT, Tree
+from pool_lifecycle_drivers.tree import SESSION, Tree
 
 NAME = "local"
 
 
 @frozen
 class Details:
-    """What an engine's handle keeps in `details`, as a JSON object of these three.
+    """What an engine's handle keeps in `details`, as a JSON object of these.
 
     `log_path` is the file its output goes to, and `log_offset` how many bytes were in it before this
-    launch: what this launch wrote begins there. `pid_path` is its pid file. Paths are empty where unknown.
+    launch: what this launch wrote begins there. `pid_path` is its pid file. `containment` is what it was to
+    be held together by, and `cgroup` the folder of its own cgroup; `Engine.inspect` tells whether that came
+    true. Paths are empty where unknown.
     """
 
     log_path: str = ""
     log_offset: int = 0
     pid_path: str = ""
+    containment: str = SESSION
+    cgroup: str = ""
 
     def dump(self) -> str:
         """As kept in a handle."""
@@ -49,9 +54,19 @@ class Details:
         """From a handle; everything unknown where the text is not ours."""
         try:
             kept = json.loads(text)
-            return cls(str(kept["log_path"]), int(kept["log_offset"]), str(kept["pid_path"]))
-        except (KeyError, TypeError, ValueError):
+            place = str(kept.get("containment", SESSION)), str(kept.get("cgroup", ""))
+            return cls(str(kept["log_path"]), int(kept["log_offset"]), str(kept["pid_path"]), *place)
+        except (AttributeError, KeyError, TypeError, ValueError):
             return cls()
+
+
+@frozen
+class Shared:
+    """What all engines of a launcher have in common."""
+
+    ports: PortBook
+    census: Census
+    guardian: Guardian
 
 
 class LocalEngine:
@@ -67,26 +82,24 @@ class LocalEngine:
         tree: Tree,
         output: Output,
         *,
-        ports: PortBook,
-        census: Census,
         oom: OomWatch,
+        shared: Shared,
     ) -> None:
         self._home = os.getpid()
         self._handle = handle
         self._leader = leader
         self._tree = tree
         self._output = output
-        self._ports = ports
-        self._census = census
         self._oom = oom
+        self._ports, self._census, self._guardian = shared.ports, shared.census, shared.guardian
         self._sockets: frozenset[int] = frozenset()
         self._status: ExitStatus | None = None
         self._exited = asyncio.Event()
         self._asking: asyncio.Task[None] | None = None
         self._ending: Ending | None = None
         self._stopping: asyncio.Task[StopReport] | None = None
-        ports.hold(handle.port)
-        census.leads(leader.who)
+        self._ports.hold(handle.port)
+        self._census.leads(leader.who, handle.token)
         leader.on_end(self._read_status)
 
     @property
@@ -123,6 +136,7 @@ class LocalEngine:
 
     async def inspect(self) -> Inspection:
         """Look at the tree now. `alive` is about the leading process; `pids` are of all that live."""
+        await self._tree.settled()
         try:
             found = await self._tree.look()
             pids = tuple(sorted(who.pid for who in found))
@@ -139,7 +153,7 @@ class LocalEngine:
             alive=self._leader.who in found,
             pids=pids,
             listening=tuple(sorted({one.port for one in own})),
-            containment=CONTAINMENT,
+            containment=self._tree.containment,
         )
 
     async def output(self, *, after: int) -> int:
@@ -186,12 +200,16 @@ class LocalEngine:
         await ending.run()
         status = await self.wait()
         await until_released(self._census, self._handle.host, self._handle.port, self._sockets)
+        suspects = await self._tree.suspects(self._output.path, self._handle.port)
+        await self._tree.dissolve()
         self._leader.release()
         self._output.close()
         pidfile.remove(Details.load(self._handle.details).pid_path, self._handle)
         self._ports.release(self._handle.port)
         self._census.gone(self._leader.who)
-        return StopReport(status, killed=ending.killed, ended=tuple(sorted(ending.ended)))
+        await self._guardian.forget(self._handle.token)
+        ended = tuple(sorted(ending.ended))
+        return StopReport(status, killed=ending.killed, ended=ended, suspects=suspects)
 
     async def _learn_sockets(self) -> None:
         """Look which sockets it has, should one of them outlive it."""

@@ -47,9 +47,9 @@ class OomKills:
         """For a child about to be made, which begins in our own cgroup. Takes microseconds."""
         return OomWatch(self, self._look(self.groups.own))
 
-    def watch(self, pid: int) -> OomWatch:
-        """For a process that is there already. May wait for the kernel, as `look`."""
-        return OomWatch(self, self.look(pid))
+    def since(self, look: Look) -> OomWatch:
+        """For a process that was there already when it was looked at."""
+        return OomWatch(self, look)
 
     def look(self, pid: int) -> Look:
         """What is counted where a process is now. May wait for the kernel: not for an event loop's thread."""

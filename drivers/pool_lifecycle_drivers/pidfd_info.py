@@ -1,9 +1,9 @@
 """How a process ended that is not our child: the kernel remembers it for whoever holds a pidfd.
 
 Numbers and layout are those of Linux's include/uapi/linux/pidfd.h. `PIDFD_GET_INFO` came with 6.13; since
-6.15 it tells the wait status of a process that was reaped. Until its parent gets round to that, which lasts as
-long as the parent likes, the status stands in /proc: that is believed on the same kernels only, as older ones
-show 0 for a program whose first thread ended before it.
+6.15 it tells the wait status of a process that was reaped. Until its parent gets round to that, which lasts
+as long as the parent likes, the status stands in /proc: that is believed on the same kernels only, as older
+ones show 0 for a program whose first thread ended before it.
 """
 
 from __future__ import annotations

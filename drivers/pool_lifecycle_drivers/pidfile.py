@@ -44,6 +44,16 @@ def read_handle(path: str) -> EngineHandle | None:
         return None
 
 
+def read_proven(path: str) -> EngineHandle | None:
+    """The handle kept beside the pid file, if both are of one process; None where nothing is proven."""
+    handle = read_handle(path)
+    try:
+        proven = handle is not None and handle.pid is not None and handle.pid == read_pid(path)
+    except OSError:
+        return None
+    return handle if proven else None
+
+
 def remove(path: str, handle: EngineHandle) -> None:
     """Remove both files if they are of this launch; a newer launch's are left alone."""
     if _is_of(path, handle):

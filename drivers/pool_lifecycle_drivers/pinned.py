@@ -197,12 +197,17 @@ class Pinned:
 
 
 def pin_child(pid: int, before: int) -> Pinned:
-    """Hold on to our new child, whose number nobody else can get before we reap it.
+    """Hold on to our new child, which leads a group; nobody else can get its number before we reap it.
 
     If the kernel has reaped it already (SIGCHLD is ignored), `before` bounds its start (ticks). Raises
-    OSError when it cannot be looked at.
+    OSError when it cannot be looked at, for want of descriptors; then it is killed.
     """
-    who = identify(pid)
+    try:
+        who = identify(pid)
+    except OSError:
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
     if who is None:
         return Pinned(Identity(pid, before), None, ours=True)
     try:

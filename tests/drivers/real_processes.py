@@ -96,12 +96,12 @@ def is_living(pid: int) -> bool:
         return False
 
 
-def descriptors() -> dict[str, str]:
-    """What this process has open, by number."""
+def descriptors(pid: int | str = "self") -> dict[str, str]:
+    """What a process has open, by number; this one, unless another is meant."""
     found = {}
-    for fd in os.listdir("/proc/self/fd"):
+    for fd in os.listdir(f"/proc/{pid}/fd"):
         with suppress(FileNotFoundError):  # of the listing itself, or closed by a thread meanwhile
-            found[fd] = os.readlink(f"/proc/self/fd/{fd}")
+            found[fd] = os.readlink(f"/proc/{pid}/fd/{fd}")
     return found
 
 

@@ -91,7 +91,7 @@ def test_no_leader_is_read_for_the_tree_of_another(run_real: Run, host: FakeHost
     census = Census()
     one, other = host.add(10, YOUNG), host.add(11, YOUNG)
     for leader in (one, other):
-        census.leads(leader)
+        census.leads(leader, str(leader.pid))
     assert set(look(run_real, census, one).by_pid) == {10}
     assert set(look(run_real, census, one, other).by_pid) == {10, 11}
     host.looked()

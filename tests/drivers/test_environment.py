@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from pool_lifecycle.interfaces import Command, LaunchRequest
-from pool_lifecycle_drivers.environment import engine_environment, find_program
+from pool_lifecycle_drivers.environment import Note, engine_environment, find_program, variable
 
 
 def environment(own: dict[str, str], *passed: str, **added: str) -> dict[str, str]:
@@ -64,3 +66,21 @@ def test_relative_places_begin_where_the_engine_will_be(tmp_path: Path) -> None:
         assert found is not None
         assert os.path.samefile(found, engine)
     assert find_program("bin/engine", {}, str(tmp_path / "bin")) is None
+
+
+def test_what_is_noted_of_a_launch_is_read_from_the_environment() -> None:
+    """As the kernel shows it, whatever else is there."""
+    note = Note("::1", 8080, '{"log_path": "/a\udc80"}', 123)
+    shown = b"A=1\0POOL_LIFECYCLE_LAUNCH=" + os.fsencode(note.dump()) + b"\0POOL_LIFECYCLE_TOKEN=t\0"
+    assert Note.load(shown) == note
+    assert variable("POOL_LIFECYCLE_TOKEN", shown) == "t"
+    assert variable("POOL", shown) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "null", "{}", '{"host": 1, "port": 2, "details": "", "at": 3}', "[1]", '{"host": "h"}']
+)
+def test_a_note_that_says_nothing_usable_is_none(text: str) -> None:
+    """An engine can put anything in its children's environment."""
+    assert Note.load(f"POOL_LIFECYCLE_LAUNCH={text}".encode()) is None
+    assert Note.load(b"") is None

@@ -95,7 +95,7 @@ def test_a_kill_in_a_cgroup_above_the_managers_proves_nothing(host: Host, kills:
     host.place("self", v1="/above/pool")
     host.place(GONE, v1="/above")
     host.count_v1("/above", 0)
-    watch = kills.watch(GONE)
+    watch = kills.since(kills.look(GONE))
     host.count_v1("/above", 1)
     clue = watch.counted(KILLED, TREE)
     assert clue is not None
@@ -144,7 +144,7 @@ def test_where_nothing_can_be_read_there_is_no_clue(tmp_path: Path, host: Host, 
     """No /proc at all, a cgroup that is gone, one that counts nothing."""
     bare = OomKills(str(tmp_path / "nowhere"), str(tmp_path / "nothing"))
     assert bare.watch_child().counted(KILLED, TREE) is None
-    assert bare.watch(GONE).counted(KILLED, TREE) is None
+    assert bare.since(bare.look(GONE)).counted(KILLED, TREE) is None
     watch = in_its_own(host, kills)
     (tmp_path / "v1/memory/engine/memory.oom_control").unlink()
     assert watch.counted(KILLED, TREE) is None

@@ -103,7 +103,7 @@ def test_the_environment_is_built_from_nothing(
     allowed = {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL", "LC_TIME"}
     assert {"MINE": "1", "HF_TOKEN": "spilled", "SPT_NOENV": "1", "LC_TIME": "C"}.items() <= seen.items()
     assert seen["POOL_LIFECYCLE_TOKEN"] == request.token
-    own = {"MINE", "HF_TOKEN", "SPT_NOENV", "POOL_LIFECYCLE_TOKEN"}
+    own = {"MINE", "HF_TOKEN", "SPT_NOENV", "POOL_LIFECYCLE_TOKEN", "POOL_LIFECYCLE_LAUNCH"}
     assert {name for name in seen if not name.startswith("LC_")} <= allowed | own
 
 
