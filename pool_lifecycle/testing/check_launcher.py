@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import attrs
 
-from pool_lifecycle.causes import Cause, ExitStatus, Stage
+from pool_lifecycle.causes import LOST, Cause, ExitStatus, Stage
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.interfaces import (
     Engine,
@@ -72,6 +72,8 @@ async def check_launcher(
     for moment in (0.0, SHORT / 2):
         await _keeps_its_word_when_cancelled(bench, stubborn, moment)
     await _recovers_the_living(bench, lasting)
+    await _recovers_by_the_token(bench, lasting)
+    await _lets_the_found_end_by_itself(bench, exiting)
     left = asyncio.all_tasks() - before
     assert not left, f"a launcher leaves no task behind once its engines are stopped, unlike {left}"
 
@@ -256,7 +258,40 @@ async def _recovers_the_living(bench: _Bench, lasting: RequestFor) -> None:
     assert seen.alive, "an engine found is alive"
     written = await bench.soon(found.output(after=0), "output is told of an engine found, too")
     assert written > 0, f"an engine found has written what it had written, not {written}"
-    waiting = asyncio.ensure_future(engine.wait())
-    await _is_over(bench, found, await bench.stop(found))
-    await bench.soon(waiting, "whoever waits is told, whoever stopped the engine")
+    waiting = [asyncio.ensure_future(one.wait()) for one in (engine, found)]
+    report = await bench.stop(found)
+    assert not report.killed, f"an engine found ends when asked, unlike in {report!r}"
+    ends = await bench.soon(asyncio.gather(*waiting), "whoever waits is told, whoever stopped the engine")
+    told = {ends[0], ends[1]} - {LOST}
+    assert len(told) <= 1, f"an engine has one end, whoever is told of it, unlike {ends}"
+    await _is_over(bench, found, report)
     await bench.stop(engine)
+
+
+async def _recovers_by_the_token(bench: _Bench, lasting: RequestFor) -> None:
+    """A manager that was killed as soon as an engine was launched knows no more of it."""
+    engine = await bench.writing(lasting)
+    known = EngineHandle(driver="", token=engine.handle.token, host=bench.host, port=0)
+    nobody = attrs.evolve(known, token=f"{known.token}x")
+    stranger = await bench.soon(bench.make().recover(handle=nobody), "recover comes to an end")
+    assert stranger is None, "a token that nobody was launched with finds nobody"
+    found = await bench.soon(bench.make().recover(handle=known), "recover comes to an end")
+    assert found is not None, "a living engine is found by its token alone"
+    assert found.handle == engine.handle, (
+        f"what is found by its token says who it is, unlike {found.handle!r}"
+    )
+    await _is_over(bench, found, await bench.stop(found))
+    await bench.stop(engine)
+
+
+async def _lets_the_found_end_by_itself(bench: _Bench, exiting: Callable[[int, int], LaunchRequest]) -> None:
+    """An engine that ended while nobody looked is not found again, nor taken for a success."""
+    engine = await bench.launch(bench.make(), lambda port: exiting(port, 3))
+    found = await bench.soon(bench.make().recover(handle=engine.handle), "recover comes to an end")
+    if found is not None:  # it still lived
+        status = await bench.soon(found.wait(), "wait returns when an engine found ends by itself")
+        assert not status.success, f"exit code 3 is no success, nor is not to know it: {status}"
+        await bench.stop(found)
+    await bench.stop(engine)
+    gone = await bench.soon(bench.make().recover(handle=engine.handle), "recover comes to an end")
+    assert gone is None, "an engine that has ended is not found again"

@@ -214,3 +214,60 @@ def test_an_engine_found_by_another_token_is_found_out() -> None:
     setattr(launcher, "recover", recover)  # noqa: B010
     with pytest.raises(AssertionError, match="not found by another launch's token"):
         check(launcher)
+
+
+Recover = Callable[[MemoryLauncher, EngineHandle], Any]
+
+
+def only_with_a_pid(launcher: MemoryLauncher, handle: EngineHandle) -> Any:
+    """As if the manager had always had the time to write down who it launched."""
+    return launcher._by_token.get(handle.token) if handle.pid is not None else None
+
+
+def anybody(launcher: MemoryLauncher, handle: EngineHandle) -> Any:
+    """A handle that names no process finds whoever lives."""
+    living = next(iter(launcher._by_token.values()), None)
+    return living if handle.pid is None else launcher._by_token.get(handle.token)
+
+
+def without_its_port(launcher: MemoryLauncher, handle: EngineHandle) -> Any:
+    """What is found has the handle it was looked for with."""
+    engine = launcher._by_token.get(handle.token)
+    return engine and CrookedEngine(engine, handle=lambda _: handle)
+
+
+def all_is_well(launcher: MemoryLauncher, handle: EngineHandle) -> Any:
+    """Who was not there to see how an engine ended says that it was a success."""
+
+    async def wait(engine: MemoryEngine) -> ExitStatus:
+        status = await engine.wait()
+        return status if status.signal is not None else ExitStatus(code=0)
+
+    engine = launcher._by_token.get(handle.token)
+    return engine and CrookedEngine(engine, wait=wait)
+
+
+def deaf(launcher: MemoryLauncher, handle: EngineHandle) -> Any:
+    """An engine found does not say when it ends."""
+    engine = launcher._by_token.get(handle.token)
+    return engine and CrookedEngine(engine, wait=never)
+
+
+BROKEN_RECOVERIES: dict[str, Recover] = {
+    "found by its token alone": only_with_a_pid,
+    "a token that nobody was launched with": anybody,
+    "what is found by its token says who it is": without_its_port,
+    "exit code 3 is no success": all_is_well,
+    "whoever waits is told": deaf,
+}
+
+
+@pytest.mark.parametrize("promise", BROKEN_RECOVERIES)
+def test_a_recovery_that_breaks_a_promise_is_found_out(promise: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence names the promise."""
+    monkeypatch.setitem(SCRIPTS, "exiting 3", evolve(SCRIPTS["exiting 3"], exits_after=1.0))
+    launcher = MemoryLauncher(script)
+    broken = BROKEN_RECOVERIES[promise]
+    setattr(launcher, "recover", lambda *, handle: returns(broken(launcher, handle)))  # noqa: B010
+    with pytest.raises(AssertionError, match=promise):
+        check(launcher)
