@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import sqlite3
 import threading
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterator
 
 from pool_lifecycle.errors import StoreError
 from pool_lifecycle.kept import Loaded
-from pool_lifecycle.sqlite_errors import cannot, place_is_wrong, told
+from pool_lifecycle.sqlite_errors import cannot, says_damaged, told
 from pool_lifecycle.sqlite_file import connected, opened
 from pool_lifecycle.sqlite_pending import Change, Pending
 from pool_lifecycle.sqlite_reading import Row, loaded, reading
@@ -35,6 +36,10 @@ STORE = "cannot store what happened in"
 
 MOMENT = 0.0005
 """Seconds that whoever has to write may wait for others who do, as long as these wait for no disk."""
+
+
+MENDED = 60.0
+"""Seconds within which a damaged database is set aside once, while it is in use."""
 
 
 class Disk:
@@ -59,6 +64,7 @@ class Disk:
         self._log_file: int | None = None
         self._slow = False  # whether the lock is held by somebody who waits for the disk
         self._damaged = False
+        self._mended_at = -math.inf
         self._doubtful = False  # whether what was once told to the disk is still to be trusted to it
         self._trouble: StoreError | None = None
         self._asked = self._served = self._synced = 0
@@ -171,12 +177,20 @@ class Disk:
 
     def _usable(self) -> Tables:
         if self._damaged:
+            self._not_too_often()
             self._let_go()
             for trouble in self.open().troubles:
                 _log.error("%s", trouble)
         if self.tables is None:
             raise not_open(self.path)
         return self.tables
+
+    def _not_too_often(self) -> None:
+        """Or a disk that damages whatever is written to it would be filled with what was set aside."""
+        now = time.monotonic()
+        if now < self._mended_at + MENDED:
+            raise self._why_not()
+        self._mended_at = now
 
     def _why_not(self) -> StoreError:
         if self._trouble is None:
@@ -197,7 +211,7 @@ class Disk:
         if self.direct:
             _log.warning("%s", trouble)
         self.direct, self._trouble = False, trouble
-        self._damaged = self._damaged or not place_is_wrong(error, self.path)
+        self._damaged = self._damaged or says_damaged(error)
 
     # --- the upkeep of the log -------------------------------------------------------------------------
 
@@ -215,7 +229,7 @@ class Disk:
         finally:
             self.turned_at = self.commits
         try:
-            if self.tables is not None and self.direct:
+            if self.tables is not None and self.direct and not self.given_up:
                 self._begin_log_anew(self.tables)
         except sqlite3.Error as error:
             self._failed(error)

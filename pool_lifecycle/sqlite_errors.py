@@ -45,6 +45,12 @@ def place_is_wrong(error: sqlite3.Error, path: str) -> bool:
     return code in _WORDS
 
 
+def says_damaged(error: sqlite3.Error) -> bool:
+    """Whether SQLite itself says so; what Python says of a call may be anything."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
 def cannot(doing: str, path: str, error: sqlite3.Error | OSError, pool_id: str | None = None) -> StoreError:
     """`doing` cannot be done: the error for whoever asked for it."""
     why, remedy = _told(error, path)

@@ -93,6 +93,7 @@ class SqliteStore:
 
     def save_lease(self, pool_id: str, lease: KeptLease) -> None:
         """Keep it, or raise StoreError: what could not be stored must not be granted."""
+        self._opened()
         text = dump_lease(lease)
         patience = HASTE if _on_a_loop() else PATIENCE
         try:

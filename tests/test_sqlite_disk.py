@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from pool_lifecycle import sqlite_keeper, sqlite_store
+from pool_lifecycle import sqlite_disk, sqlite_keeper, sqlite_store
 from pool_lifecycle.errors import StoreError
 from pool_lifecycle.sqlite_pending import SOME
 from pool_lifecycle.sqlite_reading import loaded, reading, rows
@@ -452,6 +452,28 @@ def test_what_turns_out_to_be_damaged_is_opened_anew(
     assert "was set aside as" in caplog.text
     assert any("set-aside" in one.name for one in tmp_path.iterdir())
     assert versions(reloaded(path)) == {"pool-0": 1, "pool-1": 2, "pool-2": 3, "pool-3": 1, "pool-4": 1}
+
+
+def test_what_is_damaged_again_and_again_is_not_set_aside_each_time(
+    by_hand: tuple[SqliteStore, ByHand], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S19: a disk that damages everything must not be filled by us."""
+    store, keeper = by_hand
+    for number in range(5):
+        make_fail(store, lambda _: says(sqlite3.SQLITE_CORRUPT))
+        store.save(numbered(number + 1))
+        if number:
+            with pytest.raises(StoreError, match="it is damaged"):
+                keeper.work()
+        else:
+            keeper.work()
+    assert (
+        len({one.name.split("-")[-1] for one in tmp_path.iterdir() if "set-aside" in one.name} & set("12"))
+        == 1
+    )
+    monkeypatch.setattr(sqlite_disk, "MENDED", 0.0)
+    store._disk.flush()
+    assert store.save(numbered(7))
 
 
 def test_closing_with_something_left_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

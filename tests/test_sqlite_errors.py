@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pool_lifecycle.sqlite_errors import cannot, place_is_wrong
+from pool_lifecycle.sqlite_errors import cannot, place_is_wrong, says_damaged
 from tests.stored import says
 
 PLACE = {
@@ -46,6 +46,14 @@ def test_all_others_mean_that_it_is_damaged(path: str, code: int | None) -> None
     error = sqlite3.OperationalError("could not decode") if code is None else says(code)
     assert not place_is_wrong(error, path)
     assert "it is damaged" in str(cannot("cannot open", path, error))
+
+
+def test_in_use_only_sqlite_itself_can_say_that_it_is_damaged() -> None:
+    """Or a mistake of ours would have a good database set aside."""
+    assert says_damaged(says(sqlite3.SQLITE_CORRUPT_INDEX))
+    assert says_damaged(says(sqlite3.SQLITE_NOTADB))
+    for error in (says(sqlite3.SQLITE_TOOBIG), says(sqlite3.SQLITE_FULL), sqlite3.ProgrammingError("closed")):
+        assert not says_damaged(error)
 
 
 def test_a_full_disk_is_told_as_such(path: str, monkeypatch: pytest.MonkeyPatch) -> None:

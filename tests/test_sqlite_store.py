@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import sqlite3
 import stat
@@ -208,6 +209,23 @@ def test_a_lease_is_stored_or_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found.leases == (a_lease(1),)
 
 
+def test_a_lease_waits_for_others_who_write_but_a_loop_only_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever else is on the loop would have to wait as well."""
+    waits: list[float] = []
+
+    async def grant(store: SqliteStore) -> None:
+        store.save_lease("chat", a_lease(1))
+
+    with a_store(tmp_path) as store:
+        monkeypatch.setattr(store._disk, "within", lambda seconds, _: waits.append(seconds))
+        asyncio.run(grant(store))
+        store.save_lease("chat", a_lease(1))
+    assert waits == [sqlite_store.HASTE, sqlite_store.PATIENCE]
+    assert waits[0] <= 0.05
+
+
 def test_leases_come_from_any_thread(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the loop's thread saves pools, and the log is begun anew."""
     monkeypatch.setattr(sqlite_store, "PATIENCE", 60.0)
@@ -322,6 +340,9 @@ def test_a_forked_process_has_nothing_of_it(tmp_path: Path, path: Path) -> None:
         with pytest.raises(StoreError, match="of the process that this one was forked from"):
             store.load()
         store.close()
+        gc.collect()
+        # to close what was inherited could wait for ever
+        assert str(path) in {os.readlink(one) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()}
 
     with a_store(tmp_path) as store:
         store.save(numbered(1))
