@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import settings
 
+from pool_lifecycle_drivers import leftovers
+
 pytest_plugins = ["tests.engine_fixtures"]
 
 T = TypeVar("T")
@@ -61,6 +63,7 @@ LOOKS: dict[str, Callable[[], set[str]]] = {
     "threads": threads,
     "children": children,
     "descriptors": descriptors,
+    "cgroups": leftovers.pending,
 }
 
 
@@ -83,7 +86,7 @@ class LostTasks(logging.Handler):
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """After every test: no new thread, child process or descriptor, and no task lost."""
+    """After every test: no new thread, child process, descriptor or cgroup, and no task lost."""
     before = {what: look() for what, look in LOOKS.items()}
     lost = LostTasks()
     logging.getLogger("asyncio").addHandler(lost)

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from pool_lifecycle_drivers.cgroups import nested, pids_in
+from pool_lifecycle_drivers.containment import Containment
+
 MOUNTED = Path("/sys/fs/cgroup")
 SERIAL = itertools.count(1)
 PATIENCE = 30.0
@@ -39,6 +42,10 @@ class Cgroup:
     def write(self, name: str, value: object) -> None:
         """Set one of its files."""
         (self.folder / name).write_text(str(value))
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for what the kernel is about to do."""
+        _until(condition)
 
     def freeze(self) -> None:
         """Let nobody in it run; of version 1's freezer, not even to die of SIGKILL."""
@@ -73,6 +80,31 @@ def freezer() -> Iterator[Cgroup]:
             made.thaw()
 
 
+TIERS = ("cgroup v2", "cgroup v1")
+"""Those that hold engines together by a cgroup."""
+
+
+def needs(tier: str) -> None:
+    """Skip the test where a launch cannot get this tier."""
+    told = Containment((tier,)).capability()
+    if told.in_force != tier:
+        pytest.skip(f"no {tier} here: {told.why}")
+
+
+@contextmanager
+def contained(tier: str) -> Iterator[Cgroup]:
+    """The cgroup that a launch would get in this tier, made and removed by the test."""
+    needs(tier)
+    planned = Containment((tier,)).leaf(f"test-{os.getpid()}-{next(SERIAL)}")
+    assert planned is not None
+    made = Cgroup(Path(planned.folder))
+    made.folder.mkdir()
+    try:
+        yield made
+    finally:
+        _remove(made)
+
+
 @contextmanager
 def _made(*places: tuple[Path, str]) -> Iterator[Cgroup]:
     """A cgroup in the first place where one can be made that has the named file."""
@@ -99,7 +131,7 @@ def _make(parent: Path, needed: str) -> Cgroup | None:
 
 
 def _remove(made: Cgroup) -> None:
-    for pid in made.pids():
+    for pid in pids_in(str(made.folder)):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     _until(lambda: _removed(made.folder))
@@ -108,7 +140,8 @@ def _remove(made: Cgroup) -> None:
 def _removed(folder: Path) -> bool:
     """The kernel refuses as long as somebody is in it, on his way out too."""
     try:
-        folder.rmdir()
+        for one in nested(str(folder)):
+            Path(one).rmdir()
     except OSError:
         return False
     return True

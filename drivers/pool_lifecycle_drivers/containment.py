@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from pool_lifecycle.interfaces import Capability
+from pool_lifecycle_drivers import subreaper
 from pool_lifecycle_drivers.cgroups import V2, Hierarchies
 from pool_lifecycle_drivers.leaf import Leaf
 from pool_lifecycle_drivers.leftovers import Leftovers
@@ -42,6 +43,7 @@ class Tier(enum.StrEnum):
 
     CGROUP_V2 = "cgroup v2"
     CGROUP_V1 = "cgroup v1"
+    SUBREAPER = "subreaper"
     SESSION = "session"
 
 
@@ -73,6 +75,7 @@ class Containment:
         self._parent = parent
         self._hierarchies = Hierarchies(proc)
         self._refusals: dict[str, str] = {}
+        self._subreaper: str | None = None
         self._trouble = ""
         self._batch = Batch()
         self._leftovers = Leftovers()
@@ -86,6 +89,15 @@ class Containment:
         tier, parent = place
         return self._leaf(tier, parent, token)
 
+    @property
+    def floor(self) -> str:
+        """What holds a launch together that gets no cgroup. May make this program a subreaper."""
+        if Tier.SUBREAPER not in self._tiers:
+            return Tier.SESSION.value
+        if self._subreaper is None:
+            self._subreaper = subreaper.become()
+        return Tier.SESSION.value if self._subreaper else Tier.SUBREAPER.value
+
     def recovered(self, folder: str, token: str) -> Leaf | None:
         """The cgroup that was made for an earlier launch, in this folder. None where that cannot be so."""
         parent, name = os.path.split(folder)
@@ -96,12 +108,14 @@ class Containment:
     def capability(self) -> Capability:
         """What a launch gets here and now, and why nothing better."""
         place = self._place()
-        tier = Tier.SESSION if place is None or self._trouble else place[0]
+        tier = Tier(self.floor) if place is None or self._trouble else place[0]
         if tier is Tier.CGROUP_V2:
-            return Capability("containment", tier)
+            return Capability("containment", tier.value)
         why = self._trouble or "; ".join(self._reasons()) or "nothing else is wanted"
         best = min((*self._tiers, Tier.SESSION), key=list(Tier).index)
-        return Capability("containment", tier, why, *(("", "") if best is tier else (best, DELEGATE)))
+        if best is tier:
+            return Capability("containment", tier.value, why)
+        return Capability("containment", tier.value, why, best.value, DELEGATE if best in AUTO else "")
 
     def _leaf(self, tier: Tier, parent: str, token: str) -> Leaf:
         folder = os.path.join(parent, PREFIX + token)
@@ -125,6 +139,7 @@ class Containment:
     def _reasons(self) -> Iterator[str]:
         """Why not in these places, each with its tier."""
         found = {tier: self._refusal(parent) for tier, parent in self._places()}
+        found[Tier.SUBREAPER] = self._subreaper or ""
         for tier in self._tiers:
             if reason := found.get(tier, "no hierarchy of it is mounted here that can be used"):
                 yield f"{tier}: {reason}"

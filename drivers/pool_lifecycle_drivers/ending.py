@@ -61,6 +61,7 @@ class Ending:
         The tree counts as empty when two looks in a row found nobody: while one is being taken, a member
         may fork and end in time to be missed together with its child.
         """
+        await self._tree.settled()
         try:
             empty = 0
             while empty < 2:
@@ -79,6 +80,8 @@ class Ending:
         except OSError:  # the host cannot be looked at, which does not mean that nobody is there
             await asyncio.sleep(POLL)
             return False
+        if found and self._killing:
+            await self._kill_unseen()
         if found:
             await self._wait_for_change(self._patience(found))
         return not found
@@ -112,6 +115,11 @@ class Ending:
             self._send(member)
         self._leader.send_to_group(signal.SIGKILL)
         self._changed.set()
+
+    async def _kill_unseen(self) -> None:
+        """Whoever is born faster than he is looked for, and cannot be signalled alone for want of a pidfd."""
+        with suppress(OSError):
+            self.killed = await self._tree.kill() or self.killed
 
     def _patience(self, found: frozenset[Identity]) -> float | None:
         """How long to wait for news of these: for ever where the kernel and our own clock bring them."""

@@ -43,6 +43,10 @@ class Leftovers:
         """Have everything removed that killed managers have left who did not come back: see `_forgotten`."""
         self._do(lambda: self._folders.update(_forgotten(parent, prefix)))
 
+    def pending(self) -> set[str]:
+        """The cgroups that are still to be removed, or looked for."""
+        return self._folders | ({"some are being looked at"} if self._doing.locked() or self._todo else set())
+
     def remove_now(self) -> None:
         """Remove what can be removed."""
         for folder in list(self._folders):
@@ -71,6 +75,11 @@ class Leftovers:
 
 
 _everywhere: WeakSet[Leftovers] = WeakSet()
+
+
+def pending() -> set[str]:
+    """The cgroups that this program has still to remove."""
+    return {folder for one in list(_everywhere) for folder in one.pending()}
 
 
 @atexit.register

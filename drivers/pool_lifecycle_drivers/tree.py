@@ -1,32 +1,44 @@
-"""Which processes belong to a launch: its session, its descendants, and whoever carries its token.
+"""The processes of one launch, by every sign there is: its cgroup, its session, descent, and its token.
 
-Three ways, because each misses some: a child that changed its session is still a descendant; one whose
-parent died is still in the session; one that did both still carries the token in its environment.
+A cgroup holds whatever came of a process, and cannot be left by accident. The other signs are looked at
+beside it all the same: a process may have been born in the milliseconds before the leader was put into the
+cgroup, and somebody else may move processes out of it, as systemd and container engines do.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+from contextlib import suppress
 
+from pool_lifecycle_drivers import subreaper
 from pool_lifecycle_drivers.census import Census
-from pool_lifecycle_drivers.procfs import Entry, Identity, Table, children, read_entry
+from pool_lifecycle_drivers.leaf import Leaf
+from pool_lifecycle_drivers.membership import members
+from pool_lifecycle_drivers.offload import in_thread
+from pool_lifecycle_drivers.procfs import Identity, Table, children, read_entry
+from pool_lifecycle_drivers.suspects import suspects
 
-CONTAINMENT = "session"
+SESSION, SUBREAPER = "session", "subreaper"
+"""What holds a tree together that has no cgroup."""
 
 
 class Tree:
     """The processes of one launch, as far as they have been seen.
 
     `leader` is the process that was launched; it leads the session. What has once been seen as a member
-    stays known until it is gone, so that it is not lost when its parent dies.
+    stays known until it is gone, so that it is not lost when its parent dies. `leaf` is the launch's cgroup,
+    `floor` what holds it together without one.
     """
 
-    def __init__(self, leader: Identity, token: str, census: Census) -> None:
+    def __init__(
+        self, leader: Identity, token: str, census: Census, leaf: Leaf | None = None, floor: str = SESSION
+    ) -> None:
         self.leader = leader
         self.token = token
+        self.leaf = leaf
+        self._floor = floor
         self._census = census
         self._known: frozenset[Identity] = frozenset({leader})
+        self._empty: Table | None = None
 
     @property
     def pids(self) -> frozenset[int]:
@@ -38,14 +50,46 @@ class Tree:
         entry = read_entry(pid)
         return entry is None or entry.gone or entry.session == self.leader.pid or entry.who in self._known
 
+    @property
+    def containment(self) -> str:
+        """What holds it together."""
+        return self.leaf.tier if self.leaf is not None and self.leaf.in_force else self._floor
+
+    async def settled(self) -> None:
+        """Return when the cgroup has whoever it is to have."""
+        if self.leaf is not None:
+            await self.leaf.settled()
+
+    async def kill(self) -> bool:
+        """Kill everybody in the cgroup at once, whether seen or not. False where that cannot be done."""
+        return self.leaf is not None and await self.leaf.kill()
+
+    async def dissolve(self) -> None:
+        """Nobody is left: remove the cgroup."""
+        if self.leaf is not None:
+            await self.leaf.remove()
+
     async def look(self) -> frozenset[Identity]:
         """Every member alive now."""
         table = await self._census.processes(self.leader)
-        self._known = members(table, self.leader, self.token, self._known)
+        inside = self._inside()
+        if self._floor == SUBREAPER:
+            subreaper.reap(table, self.leader, self._known)
+        self._known = members(table, self.leader, self.token, self._known | inside) | inside
+        self._empty = None if self._known else table
         return self._known
 
+    async def suspects(self, log_path: str, port: int) -> tuple[int, ...]:
+        """Who may have been a member, as far as the look shows that found nobody; nobody of a cgroup has."""
+        table, self._empty = self._empty, None
+        if table is None or self.containment not in {SESSION, SUBREAPER}:
+            return ()
+        with suppress(OSError):  # the host cannot be looked at
+            return await in_thread(lambda: suspects(table, self.leader, log_path, port))
+        return ()
+
     def glance(self) -> frozenset[Identity]:
-        """The members that can be found without reading the whole table: the leader's descendants."""
+        """The members that can be found without reading the whole table: descendants, and by the cgroup."""
         found: dict[int, Identity] = {}
         pending = [self.leader.pid]
         while pending:
@@ -53,39 +97,13 @@ class Tree:
             if entry is not None and not entry.gone and self._plausible(entry.who):
                 found[pid] = entry.who
                 pending.extend(children(pid))
-        self._known |= frozenset(found.values())
-        return frozenset(found.values())
+        seen = frozenset(found.values()) | self._inside()
+        self._known |= seen
+        return seen
+
+    def _inside(self) -> frozenset[Identity]:
+        return self.leaf.members() if self.leaf is not None else frozenset()
 
     def _plausible(self, who: Identity) -> bool:
         same_number = who.pid == self.leader.pid
         return who == self.leader if same_number else who.start_ticks >= self.leader.start_ticks
-
-
-def members(
-    table: Table, leader: Identity, token: str, known: Iterable[Identity] = ()
-) -> frozenset[Identity]:
-    """The living members of a tree in a process table.
-
-    The session counts only while somebody proves that it is still ours: its number may have been given
-    away after everybody in it was gone.
-    """
-
-    own = os.getpid()
-
-    def young(found: Iterable[Entry | None]) -> list[Entry]:
-        since = leader.start_ticks
-        return [one for one in found if one and one.who.start_ticks >= since and one.who.pid != own]
-
-    seen = {*known, leader}
-    proven = {one.who.pid: one for one in young(table.by_pid.get(who.pid) for who in seen) if one.who in seen}
-    proven.update((one.who.pid, one) for one in young(table.by_token.get(token, ())))
-    session = young(table.by_session.get(leader.pid, ()))
-    if any(one.who.pid in proven for one in session):
-        proven.update((one.who.pid, one) for one in session)
-    pending = list(proven)
-    while pending:
-        children = young(table.by_parent.get(pending.pop(), ()))
-        fresh = {one.who.pid: one for one in children if one.who.pid not in proven}
-        proven.update(fresh)
-        pending.extend(fresh)
-    return frozenset(one.who for one in proven.values() if not one.gone)

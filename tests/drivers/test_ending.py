@@ -198,6 +198,9 @@ class Told:
     def __init__(self, *looks: Iterable[Identity]) -> None:
         self.looks = [frozenset(look) for look in looks]
 
+    async def settled(self) -> None:
+        return
+
     def glance(self) -> frozenset[Identity]:
         return frozenset()
 

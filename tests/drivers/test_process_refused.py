@@ -204,7 +204,7 @@ def test_out_of_descriptors_a_stop_ends_the_engine_and_claims_nothing(run_real: 
 
     async def main() -> None:
         request = bench.sh("trap 'exit 5' TERM; setsid sleep 1000 & echo up; wait")
-        engine = await LocalLauncher().launch(request=request)
+        engine = await LocalLauncher(containment=()).launch(request=request)  # nothing is opened in a thread
         await engine.output(after=0)
         await until(lambda: len(carriers(request.token)) == 2)
         with no_descriptors():
