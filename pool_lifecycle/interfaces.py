@@ -60,7 +60,7 @@ class EngineHandle:
 
     `pid`, `boot_id` and `start_ticks` (clock ticks after boot at which the process started) together
     name one process for all time; a driver without local processes leaves them None and keeps what it
-    needs in `details`. `driver` is empty for a launch that nobody saw succeed: such a handle has nothing but the
+    needs in `details`. `driver` is empty for a launch that nobody saw succeed: then there is nothing but the
     token to tell an engine by, and port 0.
     """
 
@@ -79,7 +79,7 @@ class EngineHandle:
 class Inspection:
     """A look at an engine's process tree: the pids alive in it and the TCP ports they listen on.
 
-    `containment` names how strongly the tree is held together: "cgroup", "subreaper", "session", ….
+    `containment` names how strongly the tree is held together: "cgroup v2", "subreaper", "session", ….
     """
 
     alive: bool
@@ -92,12 +92,14 @@ class Inspection:
 class StopReport:
     """How a stop went. It is only ever returned once nothing is left: tree empty and port free.
 
-    `killed` says that SIGKILL was needed for at least one process of the tree.
+    `killed` says that SIGKILL was needed for at least one process of the tree. `suspects` are the pids of
+    those that may have come of the launch, for all that can be seen, but are not proven to: they live on.
     """
 
     exit: ExitStatus
     killed: bool = False
     ended: tuple[int, ...] = ()
+    suspects: tuple[int, ...] = ()
 
 
 @runtime_checkable
