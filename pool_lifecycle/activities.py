@@ -42,6 +42,7 @@ from pool_lifecycle.notes import patience
 from pool_lifecycle.readiness import Readiness
 from pool_lifecycle.snapshot import Instance, Snapshot
 from pool_lifecycle.spec import PoolSpec
+from pool_lifecycle.waits import Awaits
 
 
 class Subject(Protocol):
@@ -243,13 +244,14 @@ async def retire(pool: Subject, epoch: int) -> Outcome:
 async def back_off(pool: Subject, epoch: int) -> Outcome:
     """Wait for the delay and the window, then for devices' memory, then for the pool's turn on the host."""
     host, pool_id, cause = pool.host, pool.spec.pool_id, pool.snapshot.cause
+    has_turn = pool.snapshot.awaits is Awaits.TURN  # given to it under an earlier manager
     await _until(pool.snapshot.not_before or 0.0, host)
     if cause is not None and pool.snapshot.rules.treatment(cause.kind).awaits_memory:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pool.spec.limits.memory_wait):
                 await until_enough(pool.spec, host, pool.see)
-    if not permit(pool.snapshot):
-        return Due(epoch)  # somebody else has the trial: that is no turn to be wasted
+    if has_turn or not permit(pool.snapshot):
+        return Due(epoch)  # where somebody else has the trial, no turn is to be wasted
     turn = host.turn(pool_id)
     if turn > host.clock():
         pool.tell(Postponed(epoch, until=turn))

@@ -80,8 +80,7 @@ class Actor:
     def __init__(self, spec: PoolSpec, host: Host, *, lineage: str, kept: Kept | None = None) -> None:
         self.spec = spec
         self.host = host
-        first_token = 1 if kept is None else loading.first_token(kept)
-        self.book = LeaseBook(spec.pool_id, spec.slots, host.clock, first_token=first_token)
+        self.book = LeaseBook(spec.pool_id, spec.slots, host.clock, first_token=host.tokens_from)
         new = Snapshot.new(
             spec,
             lineage=lineage,

@@ -7,7 +7,6 @@ from itertools import filterfalse
 
 from pool_lifecycle.accounts import Accounts
 from pool_lifecycle.host import Host
-from pool_lifecycle.interfaces import Engine
 from pool_lifecycle.kept import Kept
 from pool_lifecycle.leases import LeaseBook
 from pool_lifecycle.lifecycle import DRAINS, LIFECYCLE
@@ -57,7 +56,7 @@ class Announcer:
                 now,
                 snapshot.state,
                 now - kept.moment.at,
-                tuple(one for one, fate in fates.items() if isinstance(fate, Engine)),
+                tuple(one for one, fate in fates.items() if not (fate is None or isinstance(fate, Unsure))),
                 tuple(one for one, fate in fates.items() if fate is None),
                 tuple(one for one, fate in fates.items() if isinstance(fate, Unsure)),
                 self._book.count,

@@ -36,7 +36,8 @@ class Host:
 
     `clock` is the loop's (monotonic seconds), `boot` says which one; `ticks` is for what may come a little
     late. `turns` gives the pools' restarts their turns, `shared` has the circuits of devices. Who copies a
-    log holds `copying`: one at a time is enough for a disk. `copies` has all that are under way or wait.
+    log holds `copying`: one at a time is enough for a disk. `copies` has all that are under way or wait. The
+    pools' fencing tokens begin with `tokens_from`.
     `forked` says that this is a copy in a forked child, which must not act.
     """
 
@@ -51,6 +52,7 @@ class Host:
     restarts: Budget = field(factory=Budget)
     blame: Blame = field(factory=Blame)
     boot: Boot = field(default=Boot("", ""))
+    tokens_from: int = 1
     clock: Callable[[], float] = field(init=False)
     ticks: Ticks = field(init=False)
     copying: asyncio.Lock = field(factory=asyncio.Lock, init=False)
@@ -112,7 +114,7 @@ class Host:
         full_at = self.turns.full_at
         full = full_at if full_at > -math.inf else None
         try:
-            self.store.save_host(KeptHost(self.now(), full, circuits, failed_at))
+            self.store.save_host(KeptHost(self.now(), full, circuits, failed_at, self.tokens_from))
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in a store
             _log.exception("what pools share could not be stored: %r", error)
 

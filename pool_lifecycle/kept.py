@@ -76,12 +76,14 @@ class KeptHost:
     """What the pools of a host share: until when its budget of restarts is given out, and its circuits.
 
     `failed_at` has, by circuit and pool, when that pool last failed in a way that devices make engines fail.
+    The fencing tokens of its last manager begin with `tokens_from`.
     """
 
     moment: Moment
     full_at: float | None = None
     circuits: tuple[Circuit, ...] = ()
     failed_at: tuple[tuple[str, str, float], ...] = ()
+    tokens_from: int = 0
 
 
 @frozen

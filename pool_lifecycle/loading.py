@@ -11,15 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pool_lifecycle.events import Event, Halt, Start, Target
-from pool_lifecycle.kept import Kept, KeptHost, Moment
+from pool_lifecycle.kept import Kept, KeptHost, Loaded, Moment
 from pool_lifecycle.lifecycle import ENDS, LIFECYCLE, Activity
 from pool_lifecycle.rebasing import shift, shifted, shifted_host
 from pool_lifecycle.restart.circuit import Circuit
-from pool_lifecycle.snapshot import Effect, Intent, Invoke, OpenGate, Persist, Snapshot, evolved
+from pool_lifecycle.snapshot import Effect, Intent, Invoke, OpenGate, Snapshot, evolved
 from pool_lifecycle.spec import PoolSpec
 
 INCARNATION = 2**32
-"""How many fencing tokens a pool has under one manager: the next one's are higher, whatever was given out."""
+"""How many fencing tokens a host has under one manager, at the most."""
+
+PER_MILLISECOND = 2**12
+"""How many fencing tokens a host gives out in a millisecond, at the most: four times what a loop can do."""
 
 
 def rebased(kept: Kept, now: Moment) -> Kept:
@@ -32,9 +35,17 @@ def rebased_host(kept: KeptHost, now: Moment) -> KeptHost:
     return shifted_host(kept, shift(kept.moment, now))
 
 
-def first_token(kept: Kept) -> int:
-    """The first fencing token under the next manager."""
-    return (kept.next_token // INCARNATION + 1) * INCARNATION
+def tokens_from(loaded: Loaded, wall: float) -> int:
+    """The first fencing token of the next manager, which begins at `wall`: higher than all that were given out.
+
+    Two things see to that, as each may fail: what was kept, unless the disk was full or the record is lost,
+    and the wall clock, unless it was set back. Below 2**53, the largest that every reader of JSON understands.
+    """
+    given = [one.next_token for one in loaded.pools]
+    if loaded.host is not None:
+        given.append(loaded.host.tokens_from + INCARNATION)
+    fresh = not given and not loaded.troubles
+    return 1 if fresh else max((*given, int(wall * 1000) * PER_MILLISECOND))
 
 
 def goes_on(kept: Kept, spec: PoolSpec, new: Snapshot) -> Snapshot:
@@ -61,9 +72,9 @@ def _known(declared: Iterable[Circuit], kept: Iterable[Circuit]) -> Iterable[Cir
 
 
 def effects(snapshot: Snapshot) -> tuple[Effect, ...]:
-    """What a pool that goes on asks for first."""
+    """What a pool that goes on asks for first. It follows from what is kept, and so it is not kept anew."""
     state = LIFECYCLE.states[snapshot.state]
-    wanted: list[Effect] = [Persist()]
+    wanted: list[Effect] = []
     if state.serving and snapshot.serving is not None:
         wanted.append(OpenGate(snapshot.serving))
     if state.activity:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
@@ -22,7 +21,7 @@ from pool_lifecycle.host import FORKED, Host
 from pool_lifecycle.interfaces import Capability
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.logs import known_of, log_record
-from pool_lifecycle.past import Left, Past, stand_in
+from pool_lifecycle.past import Left, Past, new_lineage, stand_in
 from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.records import Observer
@@ -133,14 +132,16 @@ class PoolManager:
         if spec.pool_id in self._pools:
             raise PoolExists(spec.pool_id)
         _know_drivers(host.drivers, spec)
-        lineage = secrets.token_hex(8)
-        left = await self._past.claim(spec, host, lineage)
+        left = await self._past.claim(spec, host)
         if spec.pool_id in self._pools:  # somebody else was as fast
             raise PoolExists(spec.pool_id)
-        return self._add(spec, host, lineage, left)
+        return self._add(spec, host, left)
 
-    def _add(self, spec: PoolSpec, host: Host, lineage: str, left: Left | None) -> Pool:
-        pool = Pool(spec, host, lineage=lineage, kept=None if left is None else left.kept)
+    def _add(self, spec: PoolSpec, host: Host, left: Left | None) -> Pool:
+        if left is None:
+            pool = Pool(spec, host, lineage=new_lineage())
+        else:
+            pool = Pool(spec, host, lineage=left.kept.snapshot.lineage, kept=left.kept)
         self._pools[spec.pool_id] = pool
         self.registry.update(
             spec.pool_id, device_mask=spec.device_mask, slots_total=spec.slots, slots_free=spec.slots
@@ -162,7 +163,7 @@ class PoolManager:
 
     async def _end_one(self, host: Host, left: Left) -> None:
         spec = stand_in(left)
-        pool = self._add(spec, host, left.kept.snapshot.lineage, left)
+        pool = self._add(spec, host, left)
         with contextlib.suppress(EngineStuck):
             await pool.stop()
             await self.remove(spec.pool_id)

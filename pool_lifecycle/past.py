@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 
 from attrs import define, evolve, field, frozen
 
@@ -12,10 +13,15 @@ from pool_lifecycle.host import Host
 from pool_lifecycle.interfaces import EngineFinder, EngineHandle
 from pool_lifecycle.kept import Kept, Loaded
 from pool_lifecycle.lifecycle import PoolState
-from pool_lifecycle.loading import rebased, rebased_host
+from pool_lifecycle.loading import rebased, rebased_host, tokens_from
 from pool_lifecycle.recovery import PATIENCE, Found, find_all
 from pool_lifecycle.snapshot import Instance, Snapshot
 from pool_lifecycle.spec import EngineSpec, PoolSpec
+
+
+def new_lineage() -> str:
+    """What makes the launch tokens of a record differ from those of every other record."""
+    return secrets.token_hex(8)
 
 
 @frozen
@@ -40,16 +46,18 @@ class Past:
         if loaded.host is not None:
             known = {one.snapshot.pool_id for one in records}
             host.go_on(rebased_host(loaded.host, now), known)
+        host.tokens_from = tokens_from(loaded, now.wall)
+        host.keep_shared()
         found = await find_all(host.drivers, records)
         return cls({one.snapshot.pool_id: Left(one, found) for one in records})
 
-    async def claim(self, spec: PoolSpec, host: Host, lineage: str) -> Left | None:
+    async def claim(self, spec: PoolSpec, host: Host) -> Left | None:
         """What was left of the pool that is declared now; None when there is nothing."""
         left = self.left.pop(spec.pool_id, None)
         if left is not None:
             return left
         handle = await _found_by_pid_file(spec, host)
-        return None if handle is None else await _unrecorded(spec, handle, host, lineage)
+        return None if handle is None else await _unrecorded(spec, handle, host)
 
 
 async def _found_by_pid_file(spec: PoolSpec, host: Host) -> EngineHandle | None:
@@ -64,7 +72,7 @@ async def _found_by_pid_file(spec: PoolSpec, host: Host) -> EngineHandle | None:
         return None
 
 
-async def _unrecorded(spec: PoolSpec, handle: EngineHandle, host: Host, lineage: str) -> Left:
+async def _unrecorded(spec: PoolSpec, handle: EngineHandle, host: Host) -> Left:
     """An engine whose record was lost. Nobody knows what it was to do, so that it is ended."""
     what = f"an engine (pid {handle.pid}) lives that no record tells of; it is ended"
     host.trouble(spec.pool_id, what)
@@ -72,7 +80,7 @@ async def _unrecorded(spec: PoolSpec, handle: EngineHandle, host: Host, lineage:
     kill_at = now + limits.stop_grace
     instance = Instance(1, handle.token, Target(spec.model), handle, launched_at=now, kill_at=kill_at)
     snapshot = evolve(
-        Snapshot.new(spec, lineage=lineage, now=now),
+        Snapshot.new(spec, lineage=new_lineage(), now=now),
         state=PoolState.STOPPING,
         deadline=kill_at + limits.reclaim,
         generation=1,

@@ -11,19 +11,24 @@ from attrs import evolve
 
 from pool_lifecycle.boot import Boot
 from pool_lifecycle.causes import FailureClass
-from pool_lifecycle.kept import Kept
+from pool_lifecycle.kept import Kept, KeptHost, Loaded, Moment
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
+from pool_lifecycle.loading import tokens_from
 from pool_lifecycle.records import EngineEnded
+from pool_lifecycle.restart.budget import Budget
+from pool_lifecycle.snapshot import Snapshot
 from pool_lifecycle.store import MemoryStore
 from pool_lifecycle.table import Kind
 from pool_lifecycle.testing import virtual_time
+from pool_lifecycle.waits import Awaits
 from tests.reaching import LIMITS, WAYS, a_pool_in
 from tests.reborn import BOOT, a_mortal_world, reborn
-from tests.worlds import BROKEN, UNKILLABLE, WORKS, World, virtually
+from tests.worlds import BROKEN, UNKILLABLE, WORKS, World, a_spec, virtually
 
 KEEP: dict[str, Any] = {"on_manager_exit": "keep", "limits": LIMITS}
 STOP: dict[str, Any] = {"on_manager_exit": "stop", "limits": LIMITS}
 
+MOMENT = Moment("a clock", 0.0, 0.0)
 S = PoolState
 WITHOUT_AN_OLD_ENGINE = (S.STOPPED, S.FAILED, S.BACKING_OFF, S.STAGING, S.STARTING, S.READY)
 
@@ -244,3 +249,39 @@ async def test_whoever_finds_an_engine_second_is_glad_of_it() -> None:
         assert await asyncio.gather(*looks) == [True, True]
         assert not engine.alive
         await world.pool.reached("ready")
+
+
+@virtually
+async def test_a_turn_that_was_given_out_is_not_waited_for_twice() -> None:
+    """V6: a pool whose turn on the host is known starts then, under whichever manager."""
+    async with a_mortal_world(
+        BROKEN, WORKS, manager={"restarts": Budget(burst=1, rate=0.1)}, **KEEP
+    ) as world:
+        world.manager._host.turn("somebody else")
+        await world.began(world.pool.start())
+        await asyncio.sleep(2.0)
+        snapshot = world.pool.snapshot
+        assert (snapshot.state, snapshot.awaits) == (PoolState.BACKING_OFF, Awaits.TURN)
+        await reborn(world, **KEEP)
+        await world.pool.reached("ready")
+        assert world.now == snapshot.not_before
+
+
+@pytest.mark.parametrize(
+    ("loaded", "first"),
+    [
+        (Loaded(), 1),
+        (Loaded(host=KeptHost(MOMENT, tokens_from=2**60)), 2**60 + 2**32),
+        (Loaded(host=KeptHost(MOMENT, tokens_from=1)), 1000 * 2**12),
+        (Loaded(troubles=("its database was damaged",)), 1000 * 2**12),
+        (
+            Loaded(
+                pools=(Kept(Snapshot.new(a_spec(), lineage="x", now=0.0), MOMENT, "memory", None, 2**61),)
+            ),
+            2**61,
+        ),
+    ],
+)
+def test_fencing_tokens_never_begin_anew(loaded: Loaded, first: int) -> None:
+    """S9: neither a disk that kept nothing nor a clock that was set back makes a later lease look older."""
+    assert tokens_from(loaded, 1.0) == first

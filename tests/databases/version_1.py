@@ -81,7 +81,7 @@ CHAT = Kept(
 EMBED = Kept(Snapshot("embed", Target(), Rules(), "y"), NOW, "memory")
 
 PLAIN_HOST = KeptHost(
-    NOW, 4330.0, (Circuit("gpu 0", BreakerState.OPEN, shared=True),), (("gpu 0", "chat", 4150.0),)
+    NOW, 4330.0, (Circuit("gpu 0", BreakerState.OPEN, shared=True),), (("gpu 0", "chat", 4150.0),), 7
 )
 
 PASSAGES = (
