@@ -36,10 +36,10 @@ def rebased_host(kept: KeptHost, now: Moment) -> KeptHost:
 
 
 def tokens_from(loaded: Loaded, wall: float) -> int:
-    """The first fencing token of the next manager, which begins at `wall`: higher than all that were given out.
+    """The first fencing token of the next manager, which begins at `wall`: higher than any given out.
 
     Two things see to that, as each may fail: what was kept, unless the disk was full or the record is lost,
-    and the wall clock, unless it was set back. Below 2**53, the largest that every reader of JSON understands.
+    and the wall clock, unless it was set back. Below 2**53, which every reader of JSON understands.
     """
     given = [one.next_token for one in loaded.pools]
     if loaded.host is not None:

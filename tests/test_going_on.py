@@ -267,19 +267,17 @@ async def test_a_turn_that_was_given_out_is_not_waited_for_twice() -> None:
         assert world.now == snapshot.not_before
 
 
+USED = Kept(Snapshot.new(a_spec(), lineage="x", now=0.0), MOMENT, "memory", None, 2**61)
+
+
 @pytest.mark.parametrize(
     ("loaded", "first"),
     [
         (Loaded(), 1),
         (Loaded(host=KeptHost(MOMENT, tokens_from=2**60)), 2**60 + 2**32),
-        (Loaded(host=KeptHost(MOMENT, tokens_from=1)), 1000 * 2**12),
+        (Loaded(host=KeptHost(MOMENT, tokens_from=1)), 2**32 + 1),
         (Loaded(troubles=("its database was damaged",)), 1000 * 2**12),
-        (
-            Loaded(
-                pools=(Kept(Snapshot.new(a_spec(), lineage="x", now=0.0), MOMENT, "memory", None, 2**61),)
-            ),
-            2**61,
-        ),
+        (Loaded(pools=(USED,)), 2**61),
     ],
 )
 def test_fencing_tokens_never_begin_anew(loaded: Loaded, first: int) -> None:
