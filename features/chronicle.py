@@ -40,6 +40,12 @@ class Chronicle:
         """How long it took from each end of an engine to the next launch, where there was one."""
         return self._until_launch(pool_id, is_end)
 
+    def endings(self, pool_id: str) -> list[float]:
+        """How long it took from each stop to the end of the engine, where there was one."""
+        stops = [one.at for one in self.of(pool_id) if is_stop(one)]
+        ends = [one.at for one in self.of(pool_id) if is_end(one)]
+        return [round(end - stop, 6) for stop, end in zip(stops, ends, strict=True)]
+
     def trials(self, pool_id: str) -> list[float]:
         """How long it took from each opening of a circuit to the next launch, where there was one."""
         return self._until_launch(pool_id, is_opening)
@@ -59,6 +65,11 @@ class Chronicle:
 def is_launch(record: Record) -> bool:
     """An engine is launched."""
     return isinstance(record, Moved) and record.notice.target is PoolState.STARTING != record.notice.source
+
+
+def is_stop(record: Record) -> bool:
+    """An engine is being stopped."""
+    return isinstance(record, Moved) and record.notice.target is PoolState.STOPPING != record.notice.source
 
 
 def is_end(record: Record) -> bool:

@@ -109,7 +109,7 @@ behave.register_type(
     Pools=Kind(r'"[^"]+"(?:, "[^"]+")*(?: and "[^"]+")?', lambda words: words.split('"')[1::2]),
     Quoted=Kind(r'"[^"]+"(?:(?:, | and )"[^"]+")+'),
     Slots=_counted("slot"),
-    State=Kind("ready|stopped|stuck|failed|backing off"),
+    State=Kind("ready|draining|stopped|stuck|failed|backing off"),
     Storms=_counted("storm"),
     Times=_counted("time"),
 )

@@ -7,6 +7,7 @@ real processes on the real clock. Nothing may be left when a scenario is over.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import sys
@@ -32,9 +33,11 @@ from pool_lifecycle import (
     PoolManager,
     PoolSpec,
 )
+from pool_lifecycle.errors import EngineStuck
 from pool_lifecycle.logs import LOGGER
-from pool_lifecycle.store import MemoryStore
+from pool_lifecycle.store import MemoryStore, Store
 from pool_lifecycle.testing.virtual_time import VirtualTimeLoop, pending
+from tests.reborn import BOOT, die
 
 CHAT = "chat"
 """The pool that a scenario speaks of when it says "the pool"."""
@@ -102,14 +105,8 @@ class World:
         self.spec = REAL if real else IMAGINED
         self.declare_engine(env={MARK: self.folder.name})
         self.wall = 1_800_000_000.0
-        self.manager = PoolManager(
-            self.folder / "state",
-            drivers=Drivers() if real else self.cast.drivers(),
-            observers=[self.chronicle],
-            store=self.store,
-            seed=1,
-            wall=lambda: self.wall,
-        )
+        self.boot = None if real else BOOT
+        self.manager = self.make_manager(self.folder / "state", self.store)
         self.registry = self.manager.registry
         # what a step leaves for later ones
         self.table: Any = None
@@ -122,10 +119,31 @@ class World:
         self.strangers: list[Popen[bytes]] = []
         self.notes: dict[str, Any] = {}
 
+    def make_manager(self, folder: Path, store: Store | None) -> PoolManager:
+        """A manager that is not open yet."""
+        return PoolManager(
+            folder,
+            drivers=Drivers() if self.real else self.cast.drivers(),
+            observers=[self.chronicle],
+            store=store,
+            seed=1,
+            wall=lambda: self.wall,
+            boot=self.boot,
+        )
+
     def open(self) -> None:
         """Open the manager."""
         LOGGER.addHandler(self.log)
         self.run(self.manager.__aenter__())
+
+    @property
+    def wall(self) -> float:
+        """The time of day, in seconds since the epoch. It goes on like the loop's; steps may set it."""
+        return self._wall_is_ahead + self.loop.time()
+
+    @wall.setter
+    def wall(self, now: float) -> None:
+        self._wall_is_ahead = now - self.loop.time()
 
     # --- steps -------------------------------------------------------------------------------------
 
@@ -183,6 +201,21 @@ class World:
         while not condition():
             assert self.loop.time() < patient_until, "that never happened"
             await asyncio.sleep(0.005)
+
+    # --- managers that go, and come ----------------------------------------------------------------
+
+    async def lose_manager(self) -> None:
+        """The manager is killed. Engines do not notice."""
+        await die(self.manager)
+
+    async def take_over(self) -> None:
+        """Another manager takes the place of the one that is gone, with the same pools."""
+        gone = self.manager
+        self.manager = self.make_manager(self.folder / "state", self.store)
+        self.registry = self.manager.registry
+        await self.manager.__aenter__()
+        for pool in gone:
+            await self.manager.add(pool.spec)
 
     # --- the pool ----------------------------------------------------------------------------------
 
@@ -263,6 +296,10 @@ class World:
     async def _end(self) -> None:
         for engine in self.cast.engines:
             engine.release()
+        for pool in self.manager:
+            if pool.spec.on_manager_exit == "keep":
+                with contextlib.suppress(EngineStuck):
+                    await pool.stop()
         await self.manager.close()
         await asyncio.gather(*self.under_way.values())
         await self.settle()

@@ -334,6 +334,17 @@ def family_gone(world: World) -> None:
     assert not world.family()
 
 
+@then("no engine lives")
+def none_lives(world: World) -> None:
+    assert world.cast.engines
+    assert not any(one.alive for one in world.cast.engines)
+
+
+@then("no process of it is left")
+def nothing_left(world: World) -> None:
+    assert not world.family()
+
+
 @then("no engine was launched")
 def not_launched(world: World) -> None:
     assert not world.family()

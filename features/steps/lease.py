@@ -6,7 +6,7 @@ import asyncio
 
 from features.vocabulary import given, then, when
 from features.world import World
-from pool_lifecycle.errors import PoolDraining
+from pool_lifecycle.errors import NoFreeSlot, PoolDraining
 from pool_lifecycle.lease import LeaseState
 
 
@@ -20,6 +20,12 @@ async def take(world: World, who: str, kind: str = "request", ttl: float | None 
 @then('"{who}" can take a lease')
 async def takes(world: World, who: str) -> None:
     await take(world, who)
+
+
+@given('the client "{who}" holds a lease')
+async def is_granted(world: World, who: str) -> None:
+    """A client is another program: its lease is no object of this one."""
+    world.leases[who] = await (await world.pool()).grant(who)
 
 
 @given('"{who}" holds a lease for at most {ttl:Duration}')
@@ -61,6 +67,11 @@ async def gives_back_later(world: World, who: str, time: float) -> None:
     world.leases[who].release()
 
 
+@when('the client "{who}" gives her lease back')
+async def releases(world: World, who: str) -> None:
+    assert (await world.pool()).release(world.leases[who].token)
+
+
 @when('"{who}" asks for a lease')
 async def asks(world: World, who: str) -> None:
     await world.attempt(take(world, who))
@@ -71,6 +82,23 @@ def refused(world: World, who: str) -> None:
     assert who not in world.leases
     assert isinstance(world.error, PoolDraining), repr(world.error)
     assert "draining" in str(world.error)
+
+
+@then('"{who}" finds no free slot')
+async def no_slot(world: World, who: str) -> None:
+    await world.attempt(take(world, who))
+    assert isinstance(world.error, NoFreeSlot), repr(world.error)
+
+
+@then('the client "{who}" still holds a lease')
+async def still_holds(world: World, who: str) -> None:
+    found = [(one.holder, one.token) for one in (await world.pool()).status().leases]
+    assert found == [(who, world.leases[who].token)], found
+
+
+@then("no client holds a lease")
+async def nobody_holds(world: World) -> None:
+    assert not (await world.pool()).status().leases
 
 
 @then('her lease names "{who}" and "{kind}"')

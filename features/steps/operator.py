@@ -23,6 +23,16 @@ async def stop_and_start(world: World, times: int) -> None:
         await pool.start()
 
 
+@given("an operator stops the pool")
+async def stop(world: World) -> None:
+    await (await world.pool()).stop()
+
+
+@given("an operator has begun to stop the pool")
+async def begin_stop(world: World) -> None:
+    world.begin("stop", (await world.pool()).stop())
+
+
 @when("an operator stops the pool that serves")
 async def stop_server(world: World) -> None:
     (server,) = [pool for pool in world.manager if pool.status().ready]

@@ -115,6 +115,12 @@ async def is_in(world: World, state: str) -> None:
     assert str(pool.state) == state.replace(" ", "_"), pool.explain()
 
 
+@then('the pool serves "{model}"')
+async def has_model(world: World, model: str) -> None:
+    status = (await world.pool()).status()
+    assert (status.ready, status.model) == (True, model), status
+
+
 @then('the pool says "{words}"')
 async def says(world: World, words: str) -> None:
     explanation = (await world.pool()).explain()

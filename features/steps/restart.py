@@ -147,7 +147,7 @@ def logged(world: World, time: float, failures: int) -> None:
 
 @then("it says at what time that will be")
 def logged_time(world: World) -> None:
-    """On the wall clock, which stands still here."""
+    """On the wall clock; no time has passed since."""
     _, fields = world.log.about("RestartScheduled")[-1]
     told = datetime.fromisoformat(fields["next_restart_at"]).timestamp()
     assert abs(told - world.wall - fields["backoff_ms"] / 1000) < 0.01, fields
