@@ -257,7 +257,7 @@ async def test_a_turn_that_was_given_out_is_not_waited_for_twice() -> None:
     async with a_mortal_world(
         BROKEN, WORKS, manager={"restarts": Budget(burst=1, rate=0.1)}, **KEEP
     ) as world:
-        world.manager._host.turn("somebody else")
+        world.pool.host.turn("somebody else")
         await world.began(world.pool.start())
         await asyncio.sleep(2.0)
         snapshot = world.pool.snapshot
