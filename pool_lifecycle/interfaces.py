@@ -150,6 +150,15 @@ class EngineLauncher(Protocol):
 
 
 @runtime_checkable
+class Contained(Protocol):
+    """What an engine may be able to do as well: say how strongly its process tree is held together."""
+
+    @property
+    def containment(self) -> str:
+        """As in `Inspection`, without a look."""
+
+
+@runtime_checkable
 class EngineFinder(Protocol):
     """What a launcher may be able to do as well: find what a lost record was about."""
 

@@ -8,10 +8,12 @@ from attrs import frozen
 
 from pool_lifecycle.addressing import url_of
 from pool_lifecycle.causes import Cause
+from pool_lifecycle.interfaces import Contained
 from pool_lifecycle.lease import Blocker
 from pool_lifecycle.lifecycle import DRAINS, LIFECYCLE, PoolState
 from pool_lifecycle.outlook import what_next
 from pool_lifecycle.restart.storm import Storm
+from pool_lifecycle.snapshot import Instance
 
 if TYPE_CHECKING:
     from pool_lifecycle.pool import Pool
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 class PoolStatus:
     """`since` is how long it has been in this state, `deadline_in` when that is too long (None: it may last),
     `next_attempt_in` when it starts again (None: not by itself), all in seconds. `observed` is what was last
-    seen of the work under way. `pid`, `url` and `generation` are those of the engine that serves, if any.
+    seen of the work under way. `pid`, `url` and `generation` are those of the engine that serves, if any;
+    `containment` says how strongly its process tree is held together, where its driver knows that.
 
     `failure` is the last one that no healthy start has overcome: its class, how sure that is, the evidence.
     `crash_count` is the number of failures in a row, `restart_count` that of starts after a failure, `storm`
@@ -40,6 +43,7 @@ class PoolStatus:
     generation: int | None
     pid: int | None
     url: str | None
+    containment: str | None
     model: str | None
     slots: int
     leases: tuple[Blocker, ...]
@@ -77,6 +81,7 @@ class PoolStatus:
             generation=server.generation if server else None,
             pid=handle.pid if handle else None,
             url=url_of(handle) if handle else None,
+            containment=_containment(pool, server),
             model=snapshot.target.model,
             slots=pool.spec.slots,
             leases=pool.book.blockers(now),
@@ -97,3 +102,8 @@ class PoolStatus:
             observed=pool.observed,
             explanation=pool.explain(),
         )
+
+
+def _containment(pool: Pool, server: Instance | None) -> str | None:
+    engine = None if server is None else pool.launching.engines.get(server.token)
+    return engine.containment if isinstance(engine, Contained) else None

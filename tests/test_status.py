@@ -22,7 +22,7 @@ async def test_a_serving_pool_shows_its_engine_its_leases_and_its_times() -> Non
         status = world.pool.status()
         assert (status.pool_id, status.state, status.since) == ("chat", PoolState.READY, 2.0)
         assert (status.live, status.ready, status.draining) == (True, True, False)
-        assert (status.generation, status.pid) == (1, engine.pid)
+        assert (status.generation, status.pid, status.containment) == (1, engine.pid, "memory")
         assert status.url == f"http://127.0.0.1:{engine.request.port}"
         assert (status.model, status.slots, status.waiting) == (OLD, 3, 0)
         (blocker,) = status.leases
@@ -40,7 +40,7 @@ async def test_what_does_not_serve_shows_no_engine() -> None:
     """A starting engine's pid is nobody's business yet; the times say how long it may take."""
     async with a_pool_in(PoolState.STARTING) as world:
         status = world.pool.status()
-        assert (status.generation, status.pid, status.url) == (None, None, None)
+        assert (status.generation, status.pid, status.url, status.containment) == (None, None, None, None)
         assert status.deadline_in == 10.0
         assert status.observed == "/health: connection refused"
     async with a_pool_in(PoolState.BACKING_OFF) as world:
@@ -64,7 +64,7 @@ async def test_an_engine_on_its_way_out_is_shown_no_more() -> None:
     """Its pid and url are of no use to anybody."""
     async with a_pool_in(PoolState.STOPPING) as world:
         status = world.pool.status()
-        assert (status.generation, status.pid, status.url) == (None, None, None)
+        assert (status.generation, status.pid, status.url, status.containment) == (None, None, None, None)
 
 
 @virtually

@@ -107,6 +107,11 @@ class LocalEngine:
         """Who it is: boot id, pid, start time and token; `details` is described in `Details`."""
         return self._handle
 
+    @property
+    def containment(self) -> str:
+        """The tier that holds its tree together."""
+        return self._tree.containment
+
     async def wait(self) -> ExitStatus:
         """Return when the leading process has ended, with how; LOST where nobody can know.
 

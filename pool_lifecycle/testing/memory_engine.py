@@ -80,6 +80,11 @@ class MemoryEngine:
         return EngineHandle(NAME, asked.token, asked.host, asked.port, pid=self.pid)
 
     @property
+    def containment(self) -> str:
+        """There is nothing that could escape."""
+        return NAME
+
+    @property
     def alive(self) -> bool:
         """False once it ended; it never lives again."""
         return self.exit is None

@@ -29,6 +29,7 @@ def status(state: PoolState, **changes: Any) -> PoolStatus:
         generation=1,
         pid=7,
         url="http://127.0.0.1:9" if its.live else None,
+        containment=None,
         model=None,
         slots=4,
         leases=(),
