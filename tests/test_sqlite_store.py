@@ -306,6 +306,9 @@ def test_closing_ends_also_where_the_disk_hangs(
             soon.setattr(sqlite_store, "CLOSE", 0.01)
             store.close()
         assert "its disk does not answer" in caplog.text
+        assert not store.save(numbered(3))
+        with pytest.raises(StoreError, match="is not open"):
+            store.save_lease("chat", a_lease(3))
         with a_store(tmp_path) as other:
             other.save(numbered(2))
         thread = keeper._thread
