@@ -89,7 +89,7 @@ class Memory:
 Write: TypeAlias = Callable[[Any, Memory], str]
 Read: TypeAlias = Callable[[Any], Any]
 
-WRONG = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
+WRONG = (KeyError, OverflowError, TypeError, ValueError)
 """What comes of writing a value of another type than declared; Malformed is one of them."""
 
 
@@ -116,6 +116,7 @@ def _exactly(kind: type, valid: str, write: Write) -> Codec:
 
 
 _NUMBER = "must be a finite number"
+_OBJECT = "must be an object"
 
 
 def _write_number(value: float, _memory: Memory) -> str:
@@ -168,8 +169,9 @@ def _many(of: Codec) -> Codec:
 
     def write(values: tuple[Any, ...], memory: Memory) -> str:
         texts: list[str] = []
+        each = iter(values)
         try:
-            for value in values:
+            for value in each:
                 texts.append(of.write(value, memory))  # noqa: PERF401 - their number says which was wrong
         except WRONG as error:
             raise of.wrong(len(texts), error) from error
@@ -246,7 +248,7 @@ def record(
     left = apart.get(kind, {})
     codecs = {name: codec(shape) for name, shape in fields_of(kind).items() if name not in left}
     write = _by_field(kind, codecs) if kind in fleeting else _as_a_whole(codecs)
-    return Codec(write, _record_reader(kind, codecs, left, laws.get(kind, ())), "must be an object")
+    return Codec(write, _record_reader(kind, codecs, left, laws.get(kind, ())), _OBJECT)
 
 
 def _as_a_whole(codecs: Mapping[str, Codec]) -> Write:
@@ -262,6 +264,8 @@ def _as_a_whole(codecs: Mapping[str, Codec]) -> Write:
         try:
             for name, write_field in writers:
                 texts.append(write_field(getattr(value, name), memory))
+        except AttributeError as error:
+            raise Malformed(_OBJECT) from error
         except WRONG as error:
             raise codecs[name].wrong(name, error) from error
         text = template % tuple(texts)
@@ -276,11 +280,14 @@ def _by_field(kind: type, codecs: Mapping[str, Codec]) -> Write:
     labels = [piece for name in codecs for piece in (f',"{name}":', "")]
     blank = ["{" + labels[0][1:], *labels[1:], "}"]
     unknown = (blank,) * len(codecs)
-    values_of = attrgetter(*codecs)
+    values_of = attrgetter(*codecs, "__class__")  # which of a single name would not make a tuple
     writers = {name: (2 * number + 1, codec.write) for number, (name, codec) in enumerate(codecs.items())}
 
     def write(value: Any, memory: Memory) -> str:
-        news = values_of(value)
+        try:
+            news = values_of(value)
+        except AttributeError as error:
+            raise Malformed(_OBJECT) from error
         # taken out, so that a failure on the way leaves nothing that is half old, half new
         olds, pieces = memory.last.pop(kind) if kind in memory.last else (unknown, blank.copy())
         try:
@@ -323,7 +330,7 @@ def _record_reader(
 
 def _other_keys(value: Any, codecs: Mapping[str, Codec]) -> Malformed:
     if type(value) is not dict:
-        return Malformed("must be an object")
+        return Malformed(_OBJECT)
     for name in codecs:
         if name not in value:
             return Malformed("must be there", name)

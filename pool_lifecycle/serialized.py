@@ -52,7 +52,7 @@ def _launches(pool: Snapshot) -> tuple[Instance, ...]:
 
 
 def _numbered(pool: Snapshot) -> bool:
-    return all(1 <= one.generation <= pool.generation for one in _launches(pool))
+    return pool.generation >= 0 and all(1 <= one.generation <= pool.generation for one in _launches(pool))
 
 
 def _told_apart(pool: Snapshot) -> bool:
