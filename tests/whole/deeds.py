@@ -17,7 +17,7 @@ from pool_lifecycle.pool import Pool
 from tests.whole.drivers import SAYS
 from tests.whole.faults import GENTLE, KINDS, VERBS, Armed
 from tests.whole.plan import MODELS, Deed
-from tests.whole.processes import OOM, SEGFAULT, WORKS, Nature, Process, Stranger
+from tests.whole.processes import EXIT_1, KILLED, OOM, SEGFAULT, WORKS, Nature, Process, Stranger
 
 if TYPE_CHECKING:
     from tests.whole.world import World
@@ -34,6 +34,7 @@ NATURES: dict[str, Nature] = {
     "ends before it is ready": evolve(WORKS, ready_after=2.0, ends_after=1.0, end=SEGFAULT),
     "ends as it becomes ready": evolve(WORKS, ready_after=1.0, ends_after=1.0),
     "crashes soon": evolve(WORKS, ends_after=3.0),
+    "is killed soon": evolve(WORKS, ends_after=2.5, end=ExitStatus(signal=9)),
     "exits 0 soon": evolve(WORKS, ends_after=3.0, end=ExitStatus(code=0)),
     "stubborn": evolve(WORKS, ignores_term=True),
     "stubborn and never ready": evolve(WORKS, ignores_term=True, ready_after=None),
@@ -50,6 +51,9 @@ NATURES: dict[str, Nature] = {
     "device full": evolve(WORKS, ends_after=2.0, keeps_memory=6.0, last_words=SAYS[_F.DEVICE_OUT_OF_MEMORY]),
 }
 """How engines can be."""
+
+OFTEN = ("is killed soon",) * 4
+"""What no back-off and no circuit slows down, so that the window has to."""
 
 # --- wishes ---------------------------------------------------------------------------------------------
 
@@ -110,9 +114,9 @@ def _add(world: World, deed: Deed, _chance: Random) -> None:
 
 def _natures(world: World, deed: Deed, chance: Random) -> None:
     memory = world.specs[deed.pool_id].engine.device_memory is not None and chance.random() < 0.3
-    name = "device full" if memory else chance.choice([*NATURES])
+    name = "device full" if memory else chance.choice([*NATURES, *OFTEN])
     world.count(f"engine {name}")
-    world.natures[deed.pool_id] = [NATURES[name]] * chance.choice((1, 1, 2, 5))
+    world.natures[deed.pool_id] = [NATURES[name]] * chance.choice((1, 2, 8))
 
 
 def _harm(harm: Callable[[Process, Random], None]) -> Doing:
@@ -272,7 +276,7 @@ DOING: dict[str, Doing] = {
     "remove": _remove,
     "add": _add,
     "natures": _natures,
-    "crash": _harm(lambda process, chance: process.end(chance.choice((SEGFAULT, ExitStatus(code=1))))),
+    "crash": _harm(lambda process, chance: process.end(chance.choice((SEGFAULT, EXIT_1, KILLED)))),
     "finish": _harm(lambda process, _: process.end(ExitStatus(code=0))),
     "hang": _harm(lambda process, _: setattr(process, "hanging", True)),
     "ill": _harm(lambda process, _: setattr(process, "ill", True)),

@@ -31,6 +31,11 @@ class Lasting:
         if not self.over():
             self.given[pool.pool_id][lease.token] = (lease.generation, lease.expires_at)
 
+    def forget(self, pool_id: str) -> None:
+        """The pool is no more; one of the same name is another one."""
+        self.given.pop(pool_id, None)
+        self.last.pop(pool_id, None)
+
     def s9_released_once(self, pool: Pool, chance: Random) -> None:
         """S9: somebody gives one back, twice."""
         given = self.given[pool.pool_id]

@@ -24,6 +24,7 @@ class Ledger:
     last: dict[str, Snapshot] = field(factory=dict)
     stored: defaultdict[str, list[Snapshot]] = field(factory=lambda: defaultdict(list))
     loaded_at: dict[str, float] = field(factory=dict)
+    loaded_as: dict[str, Snapshot] = field(factory=dict)
     acknowledged: defaultdict[str, int] = field(factory=lambda: defaultdict(lambda: -1))
 
     def begin(self) -> None:
@@ -38,6 +39,7 @@ class Ledger:
     def forget(self, pool_id: str) -> None:
         """The pool has been removed."""
         self.last.pop(pool_id, None)
+        self.loaded_as.pop(pool_id, None)
         self.stored.pop(pool_id, None)
         self.acknowledged.pop(pool_id, None)
 
@@ -46,21 +48,25 @@ class Ledger:
         return len(self.stored[pool_id])
 
     def loaded(self, snapshot: Snapshot, now: float) -> None:
-        """A manager goes on with it like this, and stores that."""
+        """A manager goes on with it like this, which follows from what is stored."""
         self.loaded_at[snapshot.pool_id] = now
+        self.loaded_as[snapshot.pool_id] = snapshot
         self.last[snapshot.pool_id] = snapshot
-        self.stored[snapshot.pool_id].append(snapshot)
 
     def stepped(self, after: Snapshot, effects: tuple[Effect, ...]) -> None:
         """A step was taken."""
         name = after.pool_id
         self.last[name] = after
         if any(isinstance(one, Persist) for one in effects):
+            self.loaded_as.pop(name, None)
             self.stored[name].append(after)
 
     def place(self, pool_id: str, kept: Snapshot) -> int | None:
         """Which of its snapshots this is; None when it never was so."""
         stored, wanted = self.stored[pool_id], without_rules(kept)
+        loaded = self.loaded_as.get(pool_id)
+        if loaded is not None and without_rules(loaded) == wanted:
+            return len(stored) - 1  # that is what the last one means to the manager that loaded it
         places = reversed(range(len(stored)))
         return next((at for at in places if without_rules(stored[at]) == wanted), None)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from pool_lifecycle.boot import Boot
 from pool_lifecycle.manager import PoolManager
-from pool_lifecycle.testing.virtual_time import VirtualTimeLoop
+from pool_lifecycle.testing.virtual_time import Deadlock, VirtualTimeLoop
 from tests.whole import liveness
 from tests.whole.disk import LifeStore
 from tests.whole.drivers import drivers_of
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+LONGEST = 4000.0
+"""Seconds that no manager lives, if everybody is answered."""
+
 CLOSES = 16
 """How often a coroutine that will not be closed is closed again."""
 
@@ -37,7 +40,7 @@ class SimulatedLoop(VirtualTimeLoop):
     threads_take = 0.0
 
     def __init__(self, start: float) -> None:
-        super().__init__(start=start)
+        super().__init__(start=start, limit=LONGEST)
         self.kept_tasks: set[asyncio.Task[Any]] = set()
 
     def run_in_executor(
@@ -103,6 +106,8 @@ class Life:
         self.world.host.attach(self.loop)
         try:
             self.loop.run_until_complete(self._live())
+        except Deadlock as error:
+            self.world.fail("v4_everybody_answered", f"somebody waits for what never comes: {error}")
         except RuntimeError:
             if not self.over:  # else it says that its program was stopped
                 raise

@@ -129,7 +129,9 @@ def _spec(name: str, chance: Random) -> PoolSpec:
         ),
         backoff=Backoff(initial=0.5, maximum=10.0, jitter=0.1, stable=60.0),
         breaker=Breaker(threshold=3, timeout=20.0, timeout_max=60.0, stable=10.0),
-        window=Window(period=30.0, warning=2, limit=4, storm=4, storm_period=15.0, stable=90.0),
+        window=Window(
+            period=30.0, warning=2, limit=4, storm=4, storm_period=chance.choice((4.0, 15.0)), stable=90.0
+        ),
         launcher=NAME,
         stager=NAME,
         gpu_probe=NAME,

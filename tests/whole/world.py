@@ -324,6 +324,7 @@ class World:
             await self.life.manager.remove(pool.pool_id)
             self.declared.pop(pool_id, None)
             self.ledger.forget(pool_id)
+            self.leases.forget(pool_id)
 
         self.ask(pool_id, "remove", remove)
 
