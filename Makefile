@@ -18,7 +18,7 @@ $(shell rm -rf .venv)
 endif
 endif
 
-.PHONY: help venv demo quickstart crash-loop test $(PARTS) bench diagrams clean
+.PHONY: help venv demo quickstart crash-loop daemon test $(PARTS) simulate bench diagrams clean
 
 help: ## Show this list
 	@echo "make WORD, where WORD is one of:"
@@ -34,6 +34,9 @@ quickstart: .venv/.demo-stamp ## The same in thirty lines of Python
 
 crash-loop: .venv/.demo-stamp ## Show what becomes of an engine that crashes again and again
 	@$(PY) examples/crash_loop.py
+
+daemon: .venv/.demo-stamp ## Show a daemon that is killed under load while its clients notice nothing
+	@$(PY) examples/embedded_daemon.py
 
 test: .venv/.test-stamp ## Run everything there is to check; takes some minutes
 	@passed=0; failed=; \
@@ -68,6 +71,10 @@ features: .venv/.test-stamp ## The promises to people, as scenarios
 wheel: .venv/.test-stamp ## Build the wheel into dist/ and run the fast tests on it, with no sources in reach
 	@echo; echo "=== The wheel alone"
 	@bash tests/wheel.sh
+
+simulate: .venv/.test-stamp ## Kill, starve and confuse the whole manager thousands of times, in minutes
+	@$(PY) -m tests.whole --crash-points
+	@$(PY) -m tests.whole --seeds 5000
 
 bench: .venv/.bench-stamp ## Compare with peers; prints a table of ratios
 	@$(PY) -m benchmarks

@@ -5,13 +5,14 @@
 
 Each launch takes the first line of the file away and does what it says: `breaks` ends it before it is
 ready; `stumbles` ends it with an error at the first prompt; `crashes` ends it there by a real SIGSEGV, just
-after it has logged the prompt. Without a line left it answers until SIGTERM. Only the standard library is
-needed.
+after it has logged the prompt. Without a line left, or without a file, it answers until SIGTERM. A prompt is
+the path of a GET, or comes as to llama.cpp, by a POST to `/completion`. It needs the standard library only.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import signal
@@ -23,6 +24,8 @@ from threading import Thread
 from urllib.parse import unquote
 
 Fail = Callable[[str], None]
+
+WORDS = "Words, many of them"
 
 
 def stumble(_prompt: str) -> None:
@@ -42,15 +45,27 @@ FATES: dict[str, Fail] = {"stumbles": stumble, "crashes": crash}
 
 
 def handler(fail: Fail | None) -> type[BaseHTTPRequestHandler]:
-    """Answers `/health`, and prompts under any other path unless it is to `fail` there."""
+    """Answers `/health`, and prompts in any other way unless it is to `fail` there."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if fail is not None and self.path != "/health":
-                fail(unquote(self.path.lstrip("/")))
+            if self.path != "/health":
+                self.take(unquote(self.path.lstrip("/")))
+            self.answer(WORDS)
+
+        def do_POST(self) -> None:
+            asked = self.rfile.read(int(self.headers["Content-Length"]))
+            self.take(json.loads(asked)["prompt"])
+            self.answer(json.dumps({"content": WORDS}))
+
+        def take(self, prompt: str) -> None:
+            if fail is not None:
+                fail(prompt)
+
+        def answer(self, text: str) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(b"Words, many of them")
+            self.wfile.write(text.encode())
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
             """Not in its log."""
@@ -62,10 +77,10 @@ def main() -> None:
     """Serve, and come to the end that was written."""
     parser = argparse.ArgumentParser(description="A pretended engine.")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--fate", type=Path, required=True, help="a line for each launch")
+    parser.add_argument("--fate", type=Path, help="has a line for each launch")
     options = parser.parse_args()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # it waits for `sigwait`, whenever it comes
-    fate = take_line(options.fate)
+    fate = "" if options.fate is None else take_line(options.fate)
     if fate == "breaks":
         sys.exit("error: the weights do not fit together")
     server = ThreadingHTTPServer(("127.0.0.1", options.port), handler(FATES.get(fate)))

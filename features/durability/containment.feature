@@ -41,6 +41,15 @@ Feature: An engine that was taken over is ended like any other
     When the pool is stopped
     Then no process of it is left
 
+  @S5 @S7 @real
+  Scenario: An engine whose records were lost is found all the same, and ended
+    Given an engine with a family of processes, that hold its port
+    And the pool is ready
+    When its manager is killed, its records are lost, and another one takes over
+    Then the pool comes to a stop
+    And the engine is gone, and so is its pid file
+    And nothing of its family is left
+
   @B-PROC-x3 @V2
   Scenario: What cannot be ended is still waited for
     Given an engine that nothing can end

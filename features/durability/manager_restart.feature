@@ -131,6 +131,15 @@ Feature: A manager may be killed at any time
     When its manager is killed, and another one takes over
     Then the engine is launched again after 20 seconds
 
+  @B-SUPER-x6 @S13 @V6
+  Scenario: Nor does what a host can take, and every pool has its turn when it was to have it
+    Given 200 pools are ready
+    And all their engines crash at once
+    And 5 seconds have passed
+    When its manager is killed, and another one takes over
+    Then within 20 seconds every pool is ready again
+    And there were never more than 20 restarts at once, and 10 in each second after that
+
   # --- the host ---
 
   @B-SUPER-x6

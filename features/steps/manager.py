@@ -175,6 +175,13 @@ async def rebooted_before(world: World) -> None:
     await reboot(world, 60.0, ahead=-DAY)
 
 
+@when("its manager is killed, its records are lost, and another one takes over")
+async def forgotten(world: World) -> None:
+    await kill(world)
+    world.store.pools.clear()
+    await world.take_over()
+
+
 @when("its manager is killed, and another program gets the number of its engine before the next one comes")
 async def reused(world: World) -> None:
     """Numbers cannot be given out at will: so it is the record that gets another one."""

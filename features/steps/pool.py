@@ -6,7 +6,7 @@ import asyncio
 
 from features.rehearsed import WARM_UP
 from features.vocabulary import given, then, when
-from features.world import World
+from features.world import PATIENCE, World
 from pool_lifecycle import PoolState
 from pool_lifecycle.errors import EngineStuck, StartFailed, Superseded
 
@@ -113,6 +113,12 @@ async def pass_time(world: World, time: float) -> None:
 async def is_in(world: World, state: str) -> None:
     pool = await world.pool()
     assert str(pool.state) == state.replace(" ", "_"), pool.explain()
+
+
+@then("the pool comes to a stop")
+async def stops(world: World) -> None:
+    async with asyncio.timeout(PATIENCE):
+        await (await world.pool()).reached("stopped")
 
 
 @then('the pool serves "{model}"')
