@@ -9,9 +9,9 @@ import pytest
 from pool_lifecycle.errors import StartFailed, StoreError
 from pool_lifecycle.kept import Kept, KeptLease, Passage
 from pool_lifecycle.lifecycle import PoolState
-from pool_lifecycle.records import Trouble
+from pool_lifecycle.records import EngineCrashed, Trouble
 from pool_lifecycle.store import MemoryStore
-from tests.reborn import a_mortal_world, reborn
+from tests.reborn import a_mortal_world, die, reborn
 from tests.worlds import NEW, OLD, WORKS, virtually
 
 KEEP: dict[str, Any] = {"on_manager_exit": "keep"}
@@ -75,6 +75,19 @@ async def test_what_ended_with_a_closed_manager_runs_again_unless_somebody_had_s
         assert world.pool.state is (PoolState.STOPPED if stopped else PoolState.READY)
         assert len(world.launcher.engines) == (1 if stopped else 2)
         assert world.pool.snapshot.crash_count == 0
+
+
+@virtually
+async def test_an_engine_that_its_guardian_has_ended_has_not_failed() -> None:
+    """B-SUPER-x4: it was to end with its manager, and did before the next one came."""
+    async with a_mortal_world(WORKS) as world:
+        engine = await world.ready()
+        await die(world.manager)
+        engine.crash()
+        await reborn(world)
+        assert world.pool.state is PoolState.READY
+        assert world.pool.snapshot.crash_count == 0
+        assert world.of(EngineCrashed) == []
 
 
 @virtually
