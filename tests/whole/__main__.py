@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from attrs import define, field, frozen
 
 from tests.whole import coverage
-from tests.whole.crash_points import SCENARIOS, every_pair, every_point
+from tests.whole.crash_points import SCENARIOS, Run, every_pair, every_point
 from tests.whole.plan import plan_of
 from tests.whole.shrink import shrunk
 from tests.whole.world import SHOWN, World
@@ -121,21 +121,35 @@ def explain(seed: int) -> int:
     return 1
 
 
-def crash_points() -> int:
-    """Kill at each point of each scenario, in each way, and in pairs; show every failure."""
-    began, count, failed = time.monotonic(), 0, 0
-    for scenario, policy in itertools.product(SCENARIOS, ("keep", "stop")):
-        ways = [every_point(scenario, policy, how) for how in ("", "reboot", "power cut")]
-        for run in itertools.chain(*ways, every_pair(scenario, policy)):
-            count += 1
-            if run.violation:
-                failed += 1
-                print(run)
-        print(
-            f"{scenario}, policy {policy}: {count} runs so far, {time.monotonic() - began:.0f} s", flush=True
-        )
-    print(f"{count} runs, {failed} failed")
-    return 1 if failed else 0
+def _points(scenario: str, policy: str) -> tuple[int, list[Run]]:
+    """Kill at each point of a scenario, in each way, and in pairs: how many runs, and those that failed."""
+    ways = [every_point(scenario, policy, how) for how in ("", "reboot", "power cut")]
+    count, failed = 0, []
+    for run in itertools.chain(*ways, every_pair(scenario, policy)):
+        count += 1
+        if run.violation:
+            failed.append(run)
+    return count, failed
+
+
+def crash_points(workers: int) -> int:
+    """All scenarios; shows every failure. Returns the exit code."""
+    began, total, failures = time.monotonic(), 0, 0
+    all_ = [*itertools.product(SCENARIOS, ("keep", "stop"))]
+    with ProcessPoolExecutor(workers) as pool:
+        for (scenario, policy), (count, failed) in zip(
+            all_, pool.map(_points, *zip(*all_, strict=True)), strict=True
+        ):
+            total, failures = total + count, failures + len(failed)
+            lasted = time.monotonic() - began
+            print(
+                f"killed {count} times: {scenario}, policy {policy} ({lasted:.0f} s)",
+                *failed,
+                sep="\n",
+                flush=True,
+            )
+    print(f"{total} runs of {len(all_)} scenarios, {failures} failed")
+    return 1 if failures else 0
 
 
 def replay(seed: int, *, verbose: bool) -> int:
@@ -161,7 +175,7 @@ def main() -> int:
     parser.add_argument("--crash-points", action="store_true", help="kill at every point of fixed scenarios")
     asked = parser.parse_args()
     if asked.crash_points:
-        return crash_points()
+        return crash_points(asked.workers)
     if asked.seed is not None:
         return replay(asked.seed, verbose=asked.verbose)
     return campaign(asked.first, asked.seeds, asked.workers, quiet=asked.quiet)

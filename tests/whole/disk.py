@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import define, evolve, field
 
+from pool_lifecycle import serialized
 from pool_lifecycle.errors import StoreError
 from pool_lifecycle.kept import Kept, KeptHost, KeptLease, Loaded, Passage
 
@@ -30,9 +31,10 @@ PATIENCE = 3.0
 
 @define(eq=False)
 class Image:
-    """What a file system holds."""
+    """What a file system holds: `pools` as they were saved, `texts` as they are found again."""
 
     pools: dict[str, Kept] = field(factory=dict)
+    texts: dict[str, str] = field(factory=dict)
     leases: dict[str, dict[int, KeptLease]] = field(factory=lambda: defaultdict(dict))
     passages: dict[str, list[Passage]] = field(factory=lambda: defaultdict(list))
     host: KeptHost | None = None
@@ -41,7 +43,7 @@ class Image:
         """The same, as another one."""
         leases = defaultdict(dict, {name: dict(one) for name, one in self.leases.items()})
         passages = defaultdict(list, {name: list(one) for name, one in self.passages.items()})
-        return Image(dict(self.pools), leases, passages, self.host)
+        return Image(dict(self.pools), dict(self.texts), leases, passages, self.host)
 
 
 Operation: TypeAlias = Callable[[Image], None]
@@ -98,6 +100,7 @@ class LifeStore:
     def __init__(self, life: Life, disk: Disk) -> None:
         self._life = life
         self._disk = disk
+        self._dumper = serialized.Dumper()
         self._queue: list[tuple[str, Operation]] = []
         self._pumping: asyncio.Task[None] | None = None
 
@@ -132,16 +135,19 @@ class LifeStore:
     # --- what is kept ----------------------------------------------------------------------------------
 
     def load(self) -> Loaded:
-        """Everything there is."""
+        """Everything there is, as the real store would have written and read it."""
         image = self._disk.kept
-        pools = (
-            evolve(one, leases=tuple(image.leases[pool_id].values())) for pool_id, one in image.pools.items()
+        pools = tuple(
+            evolve(serialized.load(text), leases=tuple(map(_reread, image.leases[pool_id].values())))
+            for pool_id, text in image.texts.items()
         )
-        return Loaded(tuple(pools), image.host)
+        host = image.host and serialized.load_host(serialized.dump_host(image.host))
+        return Loaded(pools, host)
 
     def save(self, kept: Kept, passage: Passage | None = None) -> bool:
         """Keep it."""
-        return self._do(kept.snapshot.pool_id, "save", partial(_save, kept, passage))
+        save = partial(_save, kept, self._dumper.dump(kept), passage)
+        return self._do(kept.snapshot.pool_id, "save", save)
 
     def save_lease(self, pool_id: str, lease: KeptLease) -> None:
         """Keep it, or say that it is not."""
@@ -202,8 +208,13 @@ class LifeStore:
             self._pumping.cancel()
 
 
-def _save(kept: Kept, passage: Passage | None, image: Image) -> None:
+def _reread(lease: KeptLease) -> KeptLease:
+    return serialized.load_lease(serialized.dump_lease(lease))
+
+
+def _save(kept: Kept, text: str, passage: Passage | None, image: Image) -> None:
     image.pools[kept.snapshot.pool_id] = kept
+    image.texts[kept.snapshot.pool_id] = text
     if passage is not None:
         passages = image.passages[passage.pool_id]
         passages.append(passage)
@@ -224,4 +235,5 @@ def _save_host(host: KeptHost, image: Image) -> None:
 
 def _forget(pool_id: str, image: Image) -> None:
     image.pools.pop(pool_id, None)
+    image.texts.pop(pool_id, None)
     image.leases.pop(pool_id, None)
