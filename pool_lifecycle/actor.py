@@ -36,7 +36,7 @@ from pool_lifecycle.kept import Kept, KeptLease, Passage
 from pool_lifecycle.launching import Launching
 from pool_lifecycle.lease import GateReason
 from pool_lifecycle.leases import LeaseBook
-from pool_lifecycle.lifecycle import ENDS, LIFECYCLE, PoolState
+from pool_lifecycle.lifecycle import ENDS, LIFECYCLE, PoolEvent, PoolState
 from pool_lifecycle.recovery import Found
 from pool_lifecycle.refusals import refusal
 from pool_lifecycle.snapshot import (
@@ -59,12 +59,20 @@ if TYPE_CHECKING:
     from pool_lifecycle.spec import PoolSpec
 
 
+UNFINISHED = (PoolEvent.FAILED, PoolEvent.STUCK)
+"""What a deadline can send that says of work that it has not succeeded, which may not be so."""
+
+LATE = 1.0
+"""Seconds by which a timer comes too late only where the loop was blocked."""
+
+
 class Actor:
     """One pool at run time, but for what people ask of it."""
 
     __slots__ = (
         "_closed",
         "_leaving",
+        "_lenient",
         "_mailbox",
         "_observed",
         "_snapshot",
@@ -95,6 +103,7 @@ class Actor:
         self._closed = False
         self._observed, self._stage = "", Stage.HEALTH
         self._timer: asyncio.TimerHandle | None = None
+        self._lenient = (self._snapshot.epoch, 0.0)  # a new manager extends no deadline
         self._staff_: Staff | None = None
         self._arm()  # a circuit that it shares may be open
 
@@ -287,14 +296,27 @@ class Actor:
     def _become_due(self) -> None:
         """Several things may be due at once; each step leaves the next at the head of the agenda."""
         self._timer = None
-        due = next_due(self._snapshot)
-        if due is None or due[0] > self.host.loop.time():
+        due, now = next_due(self._snapshot), self.host.loop.time()
+        if due is None or due[0] > now:
             self._arm()
             return
         event = due[1]
         if isinstance(event, Overdue):
+            if (until := self._lenience(due[0], now)) > now:
+                self._timer = self.host.loop.call_at(until, self._become_due)
+                return
             event = self._overdue(event)
         self.tell(event)
+
+    def _lenience(self, due: float, now: float) -> float:
+        """Until when work may succeed whose time ran out in a blocked loop: one question's time, once."""
+        epoch, until = self._lenient
+        if epoch == self._snapshot.epoch:
+            return until
+        if now - due < LATE or LIFECYCLE.states[self.state].on_deadline not in UNFINISHED:
+            return due
+        self._lenient = self._snapshot.epoch, now + self.spec.health.timeout
+        return self._lenient[1]
 
     def _overdue(self, event: Overdue) -> Overdue:
         """The news that time is up, with all that makes a good cause of it."""

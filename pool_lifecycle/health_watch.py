@@ -21,6 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from attrs import evolve, frozen
 
+from pool_lifecycle.awake import Awake
 from pool_lifecycle.cancelling import is_cancelled, only_ours
 from pool_lifecycle.causes import Cause
 from pool_lifecycle.errors import DriverError
@@ -46,6 +47,9 @@ Report: TypeAlias = Callable[[str, str], None]
 PATIENCE = 5.0
 """Seconds after its time-out at which a probe that does not keep to it is given up."""
 
+HEARD = 0.9
+"""The share of a time-out in which the loop has to have run for silence to be the engine's."""
+
 LEFT = 8
 """How many checks of one pool may hang, deaf to being cancelled, before no other begins: each is a task."""
 
@@ -70,8 +74,19 @@ class HealthWatch:
     """Watches one pool's serving engine. Enough failed checks in a row become the fact `Unhealthy`."""
 
     __slots__ = (
-        *("_book", "_busy", "_engine", "_erred", "_failed", "_hung", "_launching", "_left", "_limit"),
-        *("_muted", "_progress", "_said", "_task", "_thorough", "_tick", "_tried"),
+        *(
+            "_awake",
+            "_book",
+            "_busy",
+            "_engine",
+            "_erred",
+            "_failed",
+            "_hung",
+            "_launching",
+            "_left",
+            "_limit",
+        ),
+        *("_listened", "_muted", "_progress", "_said", "_task", "_thorough", "_tick", "_tried"),
     )
 
     def __init__(self, launching: Launching, book: LeaseBook) -> None:
@@ -79,6 +94,7 @@ class HealthWatch:
         self._book = book
         self._tick = self._limit = 0
         self._task: asyncio.Task[None] | None = None
+        self._awake: Awake | None = None
         self._left: tuple[asyncio.Task[None], ...] = ()
         self._forget()
 
@@ -87,6 +103,7 @@ class HealthWatch:
         self._failed: tuple[FailedCheck, ...] = ()
         self._progress: Progress | None = None
         self._said: Finding | None = None
+        self._listened = 0.0
         self._busy = self._erred = self._hung = self._muted = self._thorough = self._tried = False
 
     def follow(self, snapshot: Snapshot) -> None:
@@ -133,9 +150,14 @@ class HealthWatch:
             self._hangs()
             self._wait()
             return
-        host, patience = self._launching.host, self._launching.spec.health.timeout + 3 * PATIENCE
-        self._limit = host.ticks.at(host.loop.time() + patience, self._give_up_check)
+        host = self._launching.host
+        self._awake = Awake(host.ticks, host.clock)
+        self._limit = host.ticks.at(host.loop.time() + self._patience, self._give_up_check)
         self._task = self._launching.keep(self._check(self._engine))
+
+    @property
+    def _patience(self) -> float:
+        return self._launching.spec.health.timeout + 3 * PATIENCE
 
     async def _check(self, engine: Instance) -> None:
         await asyncio.sleep(0)  # where tasks begin at once, `_task` is not this one before
@@ -144,11 +166,27 @@ class HealthWatch:
             return  # called off, whatever the driver has made of that
         self._task = None  # what is over is not kept, and not cancelled by the step that it causes
         self._hung = False
+        heard = sight is not None and self._heard(sight.health)
         self._over(engine)
-        if sight is not None:
+        if sight is not None and heard:
             self._judge(engine, sight)
         if self._engine is engine:
             self._wait()
+
+    def _heard(self, health: Health) -> bool:
+        """Whether somebody listened: silence beside a block counts once as much was heard as of a stall.
+
+        Of a program that blocks its loop during every check nothing better can be had.
+        """
+        declared = self._launching.spec.health
+        if health.ok or not health.silent or self._seconds >= HEARD * declared.timeout:
+            self._listened = 0.0
+            return True
+        self._listened += self._seconds
+        if self._listened < declared.stall:
+            return False
+        self._listened = 0.0
+        return True
 
     def _over(self, engine: Instance) -> None:
         self._call_off()
@@ -160,13 +198,19 @@ class HealthWatch:
 
         That is a driver's fault and no news of the engine, which is asked again as if this had not been.
         """
-        if self._task is not None and self._engine is not None:
+        if self._awake is not None and (left := self._patience - self._awake.seconds) > 0:
+            host = self._launching.host
+            self._limit = host.ticks.at(host.loop.time() + left, self._give_up_check)
+        elif self._task is not None and self._engine is not None:
             self._over(self._engine)
             self._hangs()
             self._wait()
 
     def _call_off(self) -> None:
         self._launching.host.ticks.forget(self._limit, self._give_up_check)
+        if self._awake is not None:
+            self._awake.close()
+            self._awake = None
         if self._task is not None:
             self._task.cancel()
             self._left = (*self._hanging(), self._task)
@@ -229,15 +273,22 @@ class HealthWatch:
     async def _asked(self, what: str, limit: float, asking: Coroutine[Any, Any, T]) -> T | None:
         """The answer; None when it could not be asked for: that is no news of the engine."""
         host = self._launching.host
+        until = self._seconds + limit - TICK
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(limit) as waiting:
                 with only_ours():
                     return await asking
         except DriverError as error:
             self._once(host.trouble, f"its health could not be asked for: {error.cause.message}")
         except Exception as error:  # noqa: BLE001 - a driver's broken promise must not end the watch
+            if waiting.expired() and self._seconds < until:
+                return None  # the loop was blocked, which is not the driver's fault
             self._once(host.misbehaved, f"{what} failed: {error!r}")
         return None
+
+    @property
+    def _seconds(self) -> float:
+        return 0.0 if self._awake is None else self._awake.seconds
 
     def _once(self, report: Report, what: str) -> None:
         """Report it, but not again at every check; not at all what comes of a check that was called off."""

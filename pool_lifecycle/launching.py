@@ -11,6 +11,7 @@ from attrs import define, field
 
 from pool_lifecycle import crash_logs, handoff, log_follower
 from pool_lifecycle.addressing import url_of
+from pool_lifecycle.awake import patiently
 from pool_lifecycle.cancelling import only_ours
 from pool_lifecycle.causes import LOST, Cause, Confidence, ExitStatus, FailureClass, Stage
 from pool_lifecycle.errors import DriverError
@@ -214,11 +215,11 @@ class Launching:
     async def miss(self, instance: Instance) -> None:
         """Its engine has ended: unless that is told in time, tell it with a lost status."""
         watch = self._watches[instance.token]
-        await asyncio.wait((watch,), timeout=NEWS_TAKES)
+        await patiently((watch,), NEWS_TAKES)
         if not watch.done():
             self._missed = instance.token
             watch.cancel()
-            await asyncio.wait((watch,), timeout=NEWS_TAKES)
+            await patiently((watch,), NEWS_TAKES)
 
     def _rebooted(self, instance: Instance) -> bool:
         """Whether it was launched before the host was started anew."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from pool_lifecycle.activities import RUNNERS, STAGE_OF, Subject, failure
+from pool_lifecycle.awake import SLICES
 from pool_lifecycle.cancelling import only_ours
 from pool_lifecycle.events import Failed, Outcome
 from pool_lifecycle.lifecycle import Activity
@@ -58,11 +59,12 @@ class Work:
 
     async def _end_of(self, previous: asyncio.Task[None]) -> None:
         """Wait for a cancelled activity. Who is cancelled meanwhile waits on, for the sake of the next."""
-        give_up_at = self._pool.host.loop.time() + CANCEL_PATIENCE
+        slices = SLICES
         interrupted: asyncio.CancelledError | None = None
-        while not previous.done() and (left := give_up_at - self._pool.host.loop.time()) > 0:
+        while not previous.done() and slices:
             try:
-                await asyncio.wait((previous,), timeout=left)
+                await asyncio.wait((previous,), timeout=CANCEL_PATIENCE / SLICES)
+                slices -= 1
             except asyncio.CancelledError as error:
                 interrupted = error
         if not previous.done():

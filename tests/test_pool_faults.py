@@ -143,7 +143,7 @@ async def test_a_driver_deaf_to_cancellation_is_reported_and_left_behind(
         assert seconds <= CANCEL_PATIENCE
         if seconds == 0:  # there was nothing to be begun after it
             await world.began(world.pool.start())
-            await asyncio.sleep(CANCEL_PATIENCE)
+            await asyncio.sleep(CANCEL_PATIENCE + 0.1)
         (what,) = [one.what for one in world.of(DriverMisbehaved)]
         assert "did not end within 5 s of being cancelled" in what
         await world.pool.stop()

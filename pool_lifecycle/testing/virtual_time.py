@@ -9,10 +9,10 @@ error says which task waits where.
 
     virtual_time.run(main())
 
-Time passes only while the program waits; computing takes none. What happens in threads or other
-processes takes real time, which the loop cannot see, so it has to be told: while the program is
-`outside()`, virtual time stands still and the loop really waits. Work given to `asyncio.to_thread` or
-`loop.run_in_executor` counts as outside by itself.
+Time passes only while the program waits; computing takes none, unless `block` says how much. What happens
+in threads or other processes takes real time, which the loop cannot see, so it has to be told: while the
+program is `outside()`, virtual time stands still and the loop really waits. Work given to
+`asyncio.to_thread` or `loop.run_in_executor` counts as outside by itself.
 """
 
 from __future__ import annotations
@@ -94,6 +94,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             yield
         finally:
             self._outside -= 1
+
+    def block(self, seconds: float) -> None:
+        """As if whoever calls computed for so long: time has passed, and nothing was called meanwhile."""
+        self._set_time(self._now + seconds)
 
     async def settle(self) -> None:
         """Return once everything that is ready has run and nobody is outside; time does not advance."""
@@ -192,6 +196,11 @@ async def timed(work: Awaitable[T]) -> tuple[T, float]:
     begun = asyncio.get_running_loop().time()
     result = await work
     return result, round(asyncio.get_running_loop().time() - begun, 6)
+
+
+def block(seconds: float) -> None:
+    """Keep the running loop from everything for so many virtual seconds, as a program that computes does."""
+    _running().block(seconds)
 
 
 def outside() -> contextlib.AbstractContextManager[None]:
