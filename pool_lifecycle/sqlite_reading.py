@@ -34,21 +34,18 @@ class Row:
 
 @frozen
 class _Source:
-    """How a table is read: the names of its key, and whether a value is the one for a key."""
+    """How a table is read: the names of its key, and what its texts say."""
 
     key: tuple[str, ...]
     load: Callable[[str], Value]
-    fits: Callable[[Any, tuple[Any, ...]], bool]
     number: str = "rowid"
 
 
 _SOURCES = {
-    "pools": _Source(("pool_id",), load, lambda kept, key: (kept.snapshot.pool_id,) == key),
-    "leases": _Source(("pool_id", "token"), load_lease, lambda lease, key: lease.token == key[1]),
-    "host": _Source(("only",), load_host, lambda _, key: key == (1,)),
-    "history": _Source(
-        ("pool_id", "number"), load_passage, lambda passage, key: passage.pool_id == key[0], "number"
-    ),
+    "pools": _Source(("pool_id",), load),
+    "leases": _Source(("pool_id", "token"), load_lease),
+    "host": _Source(("only",), load_host),
+    "history": _Source(("pool_id", "number"), load_passage, "number"),
 }
 
 KEPT = ("pools", "leases", "host")
@@ -129,13 +126,11 @@ def _key(key: Any) -> Any:
 
 
 def _row(table: str, number: int, key: tuple[Any, ...], text: Any, stored: Any) -> Row:
-    source = _SOURCES[table]
     value = None
     if isinstance(text, bytes) and seal(text, *key) == stored:
         with contextlib.suppress(ValueError):
-            value = source.load(text.decode())
-    fits = value is not None and source.fits(value, key)
-    return Row(table, number, key, text, value if fits else None)
+            value = _SOURCES[table].load(text.decode())
+    return Row(table, number, key, text, value)
 
 
 def _orphan(lease: Row) -> Row:

@@ -110,7 +110,7 @@ def forking(store: SqliteStore) -> None:
 
 
 if __name__ == "__main__":
-    sqlite_store.TURN = 20
+    sqlite_store.TURN, sqlite_store.CLOSE = 20, 100.0
     {"endless": endless, "traced": traced, "full": full, "forking": forking}[sys.argv[1]](
         SqliteStore(Path(sys.argv[2]) / "state.db")
     )

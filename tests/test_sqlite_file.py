@@ -19,7 +19,7 @@ from pool_lifecycle.errors import StoreError
 from pool_lifecycle.kept import Loaded
 from pool_lifecycle.sqlite_schema import APPLICATION, VERSION
 from pool_lifecycle.sqlite_store import SqliteStore
-from tests.stored import HOST, a_lease, a_passage, a_store, numbered, opened, reloaded, versions
+from tests.stored import HOST, a_lease, a_passage, a_store, numbered, opened, reloaded, says, versions
 
 POOLS = 12
 
@@ -174,27 +174,21 @@ def test_what_can_be_read_of_a_damaged_one_goes_on(path: Path) -> None:
         assert store.history("pool-1") == tuple(a_passage(number, "pool-1") for number in range(4))
 
 
-def test_history_of_pools_that_were_lost_does_not_stay_for_ever(path: Path) -> None:
-    """S19: in a salvaged database they count as forgotten."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DELETE FROM pools WHERE pool_id = 'pool-3'")
-        connection.commit()
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    content = bytearray(path.read_bytes())
-    content[28:32] = b"\0\0\0\1"  # its length in pages
-    path.write_bytes(content)
-    assert reloaded(path).troubles
-    with closing(sqlite3.connect(path)) as connection:
-        past = connection.execute("SELECT pool_id FROM forgotten").fetchall()
-        with_history = connection.execute("SELECT DISTINCT pool_id FROM history").fetchall()
-    assert [name for name in with_history if name == ("pool-3",)] == past
-
-
 def _changed(path: Path, *statements: str) -> None:
     with closing(sqlite3.connect(path)) as connection:
         for statement in statements:
             connection.execute(statement)
         connection.commit()
+
+
+def test_history_of_pools_that_were_lost_does_not_stay_for_ever(path: Path) -> None:
+    """S19: in a salvaged database they count as forgotten."""
+    _changed(path, "DELETE FROM pools WHERE pool_id = 'pool-3'", "DROP TABLE damaged")
+    with opened(path) as (store, found):
+        assert (len(found.pools), len(found.troubles)) == (POOLS - 1, 1)
+        assert len(store.history("pool-3")) == 4
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT pool_id FROM forgotten").fetchall() == [("pool-3",)]
 
 
 def test_a_newer_one_is_set_aside_and_says_both_versions(path: Path) -> None:
@@ -388,19 +382,21 @@ def test_a_place_where_nothing_can_be_made_is_told(
     assert reloaded(tmp_path / "state.db") == Loaded()
 
 
-@pytest.mark.parametrize("name", ["upgrade", "connected", "rows"])
+@pytest.mark.parametrize("name", ["upgrade", "rows"])
 def test_nothing_stays_open_of_what_could_not_be_opened(
     path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Whatever failed; and nothing is set aside for an error that is not the file's."""
+    used: list[sqlite3.Connection] = []
 
-    def fails(_: object) -> object:
-        error = sqlite3.OperationalError("disk I/O error")
-        error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_IOERR, "SQLITE_IOERR"
-        raise error
+    def fails(connection: sqlite3.Connection) -> None:
+        used.append(connection)
+        raise says(sqlite3.SQLITE_IOERR)
 
     with monkeypatch.context() as disk:
         disk.setattr(sqlite_file, name, fails)
         with pytest.raises(StoreError, match="the disk reports an error"):
             reloaded(path)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        used[0].execute("SELECT 1")
     assert (len(reloaded(path).pools), _asides(path)) == (POOLS, [])

@@ -6,10 +6,12 @@ import contextlib
 import sqlite3
 from contextlib import closing
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pool_lifecycle import sqlite_pending
 from pool_lifecycle.sqlite_pending import SOME, Batch, Change, Pending
 from pool_lifecycle.sqlite_schema import make
 from pool_lifecycle.sqlite_tables import Tables
@@ -46,6 +48,7 @@ def _fresh() -> Tables:
     return tables
 
 
+@patch.object(sqlite_pending, "SOME", 1)
 @given(st.lists(CHANGES, max_size=12), st.sets(st.integers(0, 11)), st.sets(st.integers(0, 11)))
 def test_what_waited_ends_as_if_it_had_not(changes: list[Change], writes: set[int], fails: set[int]) -> None:
     """S17: whatever was to be stored, whenever some of it could be and whatever failed in between."""

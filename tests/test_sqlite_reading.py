@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,3 +58,21 @@ def test_a_damaged_passage_is_left_out(tmp_path: Path, change: str) -> None:
         assert store._disk.tables is not None
         store._disk.tables.connection.execute(f"UPDATE history SET {change} WHERE number = 2")
         assert store.history("chat") == (a_passage(1), a_passage(3))
+
+
+class Torn:
+    """A table of which the middle cannot be read."""
+
+    text_factory: object = str
+
+    def execute(self, statement: str) -> Iterator[tuple[object, ...]]:
+        """Two rows from either end."""
+        for number in (1, 2) if statement.endswith("ASC") else (9, 8):
+            yield number, b"chat", b"text", number
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+
+def test_a_torn_table_is_read_from_both_ends() -> None:
+    """So that one damaged page costs what stood in it, not all that comes after it."""
+    torn: Any = Torn()
+    assert [row.number for row in rows(torn, ["pools"])] == [1, 2, 9, 8]
