@@ -18,7 +18,7 @@ $(shell rm -rf .venv)
 endif
 endif
 
-.PHONY: help venv demo quickstart crash-loop test $(PARTS) simulate bench diagrams clean
+.PHONY: help venv demo quickstart crash-loop daemon test $(PARTS) simulate bench diagrams clean
 
 help: ## Show this list
 	@echo "make WORD, where WORD is one of:"
@@ -34,6 +34,9 @@ quickstart: .venv/.demo-stamp ## The same in thirty lines of Python
 
 crash-loop: .venv/.demo-stamp ## Show what becomes of an engine that crashes again and again
 	@$(PY) examples/crash_loop.py
+
+daemon: .venv/.demo-stamp ## Show a daemon that is killed under load while its clients notice nothing
+	@$(PY) examples/embedded_daemon.py
 
 test: .venv/.test-stamp ## Run everything there is to check; takes some minutes
 	@passed=0; failed=; \
