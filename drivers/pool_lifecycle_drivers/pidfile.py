@@ -17,6 +17,9 @@ from pool_lifecycle.interfaces import EngineHandle
 
 MODE = 0o600
 
+UNFINISHED = ".new"
+"""What a file is called in addition until all of it is written."""
+
 
 def identity_path(path: str) -> str:
     """Where the identity that belongs to a pid file is kept."""
@@ -55,11 +58,19 @@ def read_proven(path: str) -> EngineHandle | None:
 
 
 def remove(path: str, handle: EngineHandle) -> None:
-    """Remove both files if they are of this launch; a newer launch's are left alone."""
+    """Remove both files if they are of this launch, and what may be unfinished; a newer launch's are left."""
     if _is_of(path, handle):
         for name in (path, identity_path(path)):
-            with suppress(OSError):
-                os.unlink(name)
+            for file in (name, f"{name}{UNFINISHED}"):
+                with suppress(OSError):
+                    os.unlink(file)
+
+
+def restore(path: str, handle: EngineHandle) -> None:
+    """Write them for an engine that lives, where a program that was killed did not come to it."""
+    if path and not os.path.exists(path):
+        with suppress(OSError):
+            write(path, handle)
 
 
 def make_parents(path: str) -> None:
@@ -91,7 +102,7 @@ def _read(path: str) -> str:
 
 def _replace(path: str, text: str) -> None:
     """A reader sees the old content or the new, never a part; nothing follows a link put in our way."""
-    unfinished = f"{path}.new"
+    unfinished = f"{path}{UNFINISHED}"
     try:
         with _new_file(unfinished) as file:
             file.write(text.encode())

@@ -73,3 +73,22 @@ def test_a_failed_write_leaves_no_part(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         pidfile.write(str(tmp_path / "a.pid"), HANDLE)
     assert "a.pid.new" not in os.listdir(tmp_path)
+
+
+def test_what_a_killed_program_did_not_finish_goes_too(tmp_path: Path) -> None:
+    """Nothing of a launch is left behind, wherever the program that wrote was killed."""
+    path = str(tmp_path / "engine.pid")
+    pidfile.write(path, HANDLE)
+    (tmp_path / "engine.pid.new").write_text("47", encoding="ascii")
+    pidfile.remove(path, HANDLE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_file_is_written_for_who_lives(tmp_path: Path) -> None:
+    """People look there; one that is there is left as it is."""
+    path = str(tmp_path / "engine.pid")
+    pidfile.restore(path, HANDLE)
+    assert (pidfile.read_pid(path), pidfile.read_handle(path)) == (HANDLE.pid, HANDLE)
+    (tmp_path / "engine.pid").write_text("1", encoding="ascii")
+    pidfile.restore(path, HANDLE)
+    assert pidfile.read_pid(path) == 1
