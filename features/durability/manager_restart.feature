@@ -70,8 +70,8 @@ Feature: A manager may be killed at any time
   Scenario: What is left of the wait before a start goes on
     Given the pool is ready
     And the engine crashes 3 times in a row
-    And 1 second have passed
-    When its manager is killed, and another one takes over after 2 seconds
+    And 2 seconds have passed
+    When its manager is killed, and another one takes over after 1 second
     Then the engine is launched again after about 4 seconds
 
   @B-SUPER-x6

@@ -55,8 +55,8 @@ Feature: What an operator asked for outlives the manager that was asked
     Given the pool is ready
     And the client "ana" holds a lease
     And the pool is draining within 60 seconds
-    And its manager is killed, and another one takes over after 59 seconds
-    When 1 second have passed
+    And its manager is killed, and another one takes over after 58 seconds
+    When 2 seconds have passed
     Then the pool is stopped
     And no engine lives
 

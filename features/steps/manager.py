@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pickle
 import signal
@@ -105,7 +106,8 @@ async def replaced_too_late(world: World, death: str) -> None:
 def end(pid: int) -> None:
     """As a manager that is no longer there would, its parent reaps it."""
     os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
 
 
 # --- a manager in a program of its own ---------------------------------------------------------------------
