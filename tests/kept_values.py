@@ -15,6 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import attrs
 from attrs import evolve
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from pool_lifecycle.errors import IllegalEvent
@@ -51,6 +52,9 @@ def _lawful(pool: Snapshot) -> Snapshot:
         generation=10 + abs(pool.generation),
     )
 
+
+PATIENT = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+"""Large values take a while to be drawn, the more on a machine that has other things to do."""
 
 OVERRIDES: dict[tuple[type, str], st.SearchStrategy[Any]] = {
     (Snapshot, "rules"): st.just(Rules()),

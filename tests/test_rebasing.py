@@ -19,7 +19,7 @@ from pool_lifecycle.restart.circuit import Circuit
 from pool_lifecycle.shapes import Maybe, Plain, fields_of
 from pool_lifecycle.snapshot import Instance, Rules, Snapshot
 from tests.explored import explored
-from tests.kept_values import BINARY, kept, leaves, values, walk
+from tests.kept_values import BINARY, PATIENT, kept, leaves, values, walk
 
 MOVES = {
     "Moment.at",
@@ -74,6 +74,7 @@ def test_what_is_left_of_a_deadline(now: Moment, left: float) -> None:
     assert 5100.0 + shift(STORED, now) - now.at == left
 
 
+@PATIENT
 @given(moments, moments, BINARY)
 def test_nothing_lasts_longer_than_it_did(moment: Moment, now: Moment, time: float) -> None:
     """B-SUPER-x6: whatever the wall clock says after a reboot, no remaining time grows."""
@@ -88,6 +89,7 @@ def test_nothing_lasts_longer_than_it_did(moment: Moment, now: Moment, time: flo
 # --- everything is moved, and nothing else --------------------------------------------------------------
 
 
+@PATIENT
 @given(anything_kept | anything_of_the_host, BINARY)
 def test_every_time_is_moved_and_nothing_else(value: Any, by: float) -> None:
     """B-SUPER-x6: deadlines, kill times, circuits, leases, all of them by the same; durations stay."""
@@ -99,24 +101,28 @@ def test_every_time_is_moved_and_nothing_else(value: Any, by: float) -> None:
     ]
 
 
+@PATIENT
 @given(anything_kept | anything_of_the_host)
 def test_on_the_same_clock_nothing_is_touched(value: Any) -> None:
     """It is the very same value."""
     assert (shifted(value, 0.0) if isinstance(value, Kept) else shifted_host(value, 0.0)) is value
 
 
+@PATIENT
 @given(anything_kept, BINARY, BINARY)
 def test_moved_twice_is_moved_by_the_sum(value: Kept, one: float, other: float) -> None:
     """One reboot after the other."""
     assert shifted(shifted(value, one), other) == shifted(value, one + other)
 
 
+@PATIENT
 @given(anything_of_the_host, BINARY, BINARY)
 def test_a_host_moved_twice_is_moved_by_the_sum(value: KeptHost, one: float, other: float) -> None:
     """One reboot after the other."""
     assert shifted_host(shifted_host(value, one), other) == shifted_host(value, one + other)
 
 
+@PATIENT
 @given(anything_kept, moments)
 def test_what_was_moved_need_not_be_moved(value: Kept, now: Moment) -> None:
     """It says when it was stored, on the new clock: whoever asks again is told 0."""
@@ -138,6 +144,7 @@ def _due_moves(pool: Snapshot, by: float) -> None:
         assert moved == (due[0] + by, due[1])
 
 
+@PATIENT
 @given(values(Snapshot, BINARY), BINARY)
 def test_what_is_due_next_is_moved(pool: Snapshot, by: float) -> None:
     """Every timer goes off as much later, for the same."""

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 from attrs import evolve
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pool_lifecycle.breaker import BreakerState
@@ -40,7 +40,7 @@ from pool_lifecycle.serialized import (
 from pool_lifecycle.snapshot import Instance, Intent, Plan, Rules, Snapshot
 from pool_lifecycle.waits import Awaits
 from tests.explored import explored
-from tests.kept_values import kept, values, walk, well_typed
+from tests.kept_values import PATIENT, kept, values, walk, well_typed
 
 OLD, NEW = Target("file:/old.gguf"), Target("file:/new.gguf", "sha256:6e")
 
@@ -194,6 +194,7 @@ def stored(value: Any) -> Any:
 
 
 @every_form
+@PATIENT
 @given(data=st.data())
 def test_what_was_written_is_read(
     write: Callable[[Any], str], read: Callable[[str], Any], value: Any, written: str, data: st.DataObject
@@ -267,6 +268,7 @@ def test_every_pool_there_can_be() -> None:
 # --- written again --------------------------------------------------------------------------------------
 
 
+@PATIENT
 @given(st.lists(values(Kept), min_size=2, max_size=5))
 def test_writing_again_is_writing(some: list[Kept]) -> None:
     """What a dumper remembers is never what has changed meanwhile, in whichever order pools come."""
@@ -389,7 +391,7 @@ def places(document: Any) -> Iterator[tuple[Any, Any]]:
 
 
 @every_form
-@settings(suppress_health_check=[HealthCheck.data_too_large], max_examples=300)
+@PATIENT
 @given(data=st.data())
 def test_an_altered_document_is_refused_or_right(
     write: Callable[[Any], str], read: Callable[[str], Any], value: Any, written: str, data: st.DataObject
@@ -410,6 +412,7 @@ def test_an_altered_document_is_refused_or_right(
 
 
 @every_form
+@PATIENT
 @given(text=st.text() | ANY_JSON.map(json.dumps))
 def test_any_text_is_refused(
     write: Callable[[Any], str], read: Callable[[str], Any], value: Any, written: str, text: str
@@ -420,6 +423,7 @@ def test_any_text_is_refused(
 
 
 @every_form
+@PATIENT
 @given(data=st.data())
 def test_a_damaged_text_is_refused_or_right(
     write: Callable[[Any], str], read: Callable[[str], Any], value: Any, written: str, data: st.DataObject
