@@ -259,3 +259,17 @@ def test_a_forked_child_does_not_keep_us_alive(run_real: Run) -> None:
         await guardian.forget(FIRST.token)
 
     run_real(main())
+
+
+def test_one_that_was_stopped_is_dismissed_like_any_other(run_real: Run) -> None:
+    """By force: there is nothing that it would leave undone."""
+
+    async def main() -> None:
+        guardian = Guardian()
+        guardian.expect(FIRST, 1.0)
+        pid = pid_of(guardian)
+        os.kill(pid, signal.SIGSTOP)
+        await guardian.forget(FIRST.token)
+        assert not is_living(pid)
+
+    run_real(main())

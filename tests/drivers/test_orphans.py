@@ -73,6 +73,10 @@ async def main():
     if point == "running":
         await engine.output(after=0)
         die()
+    if point == "wiped":
+        while token in open(f"/proc/{engine.handle.pid}/environ").read():
+            await asyncio.sleep(0.005)
+        die()
     if point == "leaving":
         return
     if point == "replaced":
@@ -136,6 +140,20 @@ def test_whatever_came_of_the_engine_is_ended_with_it(run_real: Run, bench: Benc
     async def main() -> None:
         manager = Manager(bench, FAMILY, 0.2, "running")
         assert manager.status == -signal.SIGKILL
+        await manager.is_cleared_away()
+
+    run_real(main())
+
+
+def test_an_engine_that_cannot_be_told_by_its_token_is_ended_too(run_real: Run, bench: Bench) -> None:
+    """The guardian has been told who it is as soon as that was known."""
+
+    async def main() -> None:
+        manager = Manager(bench, "exec env -i /bin/sleep 1000", 0.5, "wiped")
+        assert manager.status == -signal.SIGKILL
+        assert manager.handle is not None
+        pid = manager.handle.pid or 0
+        await until(lambda: not is_living(pid))
         await manager.is_cleared_away()
 
     run_real(main())
@@ -257,3 +275,19 @@ def test_what_fails_is_tried_again(
     monkeypatch.setattr(orphans, "PAUSES", (0.0, 0.0, 0.0))
     end(Ward(EngineHandle("local", "t", "127.0.0.1", 1), 0.5))
     assert (launcher.looks, launcher.stops) == (4, stops)
+
+
+def test_a_launch_that_failed_leaves_no_guardian(run_real: Run, bench: Bench) -> None:
+    """There is nobody to be ended; neither where it failed before the fork nor after it."""
+
+    async def main() -> None:
+        launcher = LocalLauncher()
+        nobody = bench.request("/no/such/program", orphan_grace=1.0)
+        in_the_way = bench.sh(LASTING, orphan_grace=1.0, pid_path=str(bench.folder))
+        for request in (nobody, in_the_way):
+            with pytest.raises(DriverError):
+                await launcher.launch(request=request)
+            assert launcher._guardian._ledger is None
+            assert launcher._guardian._process is None
+
+    run_real(main())
