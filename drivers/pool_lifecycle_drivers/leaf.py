@@ -12,11 +12,13 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
+from attrs import evolve
+
 from pool_lifecycle_drivers.cgroups import pids_in
 from pool_lifecycle_drivers.leftovers import Leftovers
 from pool_lifecycle_drivers.membership import members
 from pool_lifecycle_drivers.offload import Batch, in_thread
-from pool_lifecycle_drivers.procfs import Identity, Table, all_pids, identify, read_entry
+from pool_lifecycle_drivers.procfs import Identity, Table, all_pids, identify, read_entry, read_token
 
 SETTLING = 1.0
 """Seconds for which who wants to know the whole tree waits for it to be put into its cgroup."""
@@ -48,9 +50,9 @@ class Leaf:
         self._told = told
         self._entering: asyncio.Task[None] | None = None
 
-    def enter(self, leader: Identity) -> None:
+    def enter(self, leader: Identity, token: str) -> None:
         """Begin to put a process, and what has come of it, here. Its number must not be given away yet."""
-        self._entering = asyncio.get_running_loop().create_task(self._enter(leader))
+        self._entering = asyncio.get_running_loop().create_task(self._enter(leader, token))
 
     async def settled(self) -> None:
         """Return when whoever is to be here is here, or it is known that he cannot be; or after a while."""
@@ -81,9 +83,9 @@ class Leaf:
             await asyncio.wait((self._entering,))
         self._leftovers.add(self.folder)
 
-    async def _enter(self, leader: Identity) -> None:
+    async def _enter(self, leader: Identity, token: str) -> None:
         try:
-            await self._batch.do(lambda: enclose(self.folder, leader))
+            await self._batch.do(lambda: enclose(self.folder, leader, token))
         except OSError as error:
             self._told(error)
         else:
@@ -91,23 +93,23 @@ class Leaf:
             self._told(None)
 
 
-def enclose(folder: str, leader: Identity) -> None:
+def enclose(folder: str, leader: Identity, token: str) -> None:
     """Make the cgroup and put a process there, with all that came of it. Raises OSError, with none left."""
     try:
-        _enclose(folder, leader)
+        _enclose(folder, leader, token)
     except OSError as error:
         if error.errno not in {errno.ENOENT, errno.ENODEV}:
             raise
-        _enclose(folder, leader)  # somebody who removes empty cgroups came in between
+        _enclose(folder, leader, token)  # somebody who removes empty cgroups came in between
 
 
-def _enclose(folder: str, leader: Identity) -> None:
+def _enclose(folder: str, leader: Identity, token: str) -> None:
     with suppress(FileExistsError):
         os.mkdir(folder, 0o755)
     try:
         fd = os.open(f"{folder}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
         try:
-            _fill(fd, folder, leader)
+            _fill(fd, folder, leader, token)
         finally:
             os.close(fd)
     except OSError:
@@ -116,23 +118,23 @@ def _enclose(folder: str, leader: Identity) -> None:
         raise
 
 
-def _fill(fd: int, folder: str, leader: Identity) -> None:
+def _fill(fd: int, folder: str, leader: Identity, token: str) -> None:
     _put(fd, folder, leader)
     for _ in range(ROUNDS):
-        outside = _born_outside(folder, leader)
+        outside = _born_outside(folder, leader, token)
         for who in outside:
             _put(fd, folder, who)
         if not outside:
             return
 
 
-def _born_outside(folder: str, leader: Identity) -> list[Identity]:
+def _born_outside(folder: str, leader: Identity, token: str) -> list[Identity]:
     """Who has come of the leader and is not here; numbers are given out upwards.
 
     Where they have begun anew meanwhile, somebody is missed, and stays a member by the other signs.
     """
-    rows = (read_entry(pid) for pid in all_pids() if pid >= leader.pid)
-    found = members(Table(row for row in rows if row is not None), leader, "")
+    rows = [row for pid in all_pids() if pid >= leader.pid and (row := read_entry(pid)) is not None]
+    found = members(Table(evolve(row, token=read_token(row.who.pid)) for row in rows), leader, token)
     inside = set(pids_in(folder))
     return [who for who in found if who.pid not in inside]
 

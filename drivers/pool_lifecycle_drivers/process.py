@@ -158,7 +158,7 @@ class LocalLauncher:
         handle = attrs.evolve(handle, pid=pid, boot_id=boot_id(), start_ticks=leader.who.start_ticks)
         self._guard(handle, request.orphan_grace)
         if leaf is not None:
-            leaf.enter(leader.who)
+            leaf.enter(leader.who, handle.token)
         tree = Tree(leader.who, handle.token, self._census, leaf, self._containment.floor)
         return self._engine(handle, leader, tree, oom)
 
@@ -197,7 +197,8 @@ class LocalLauncher:
             if tree.leaf is not None and leader.alive():
                 tree.leaf.in_force = seen.placed
                 if not seen.placed:
-                    tree.leaf.enter(leader.who)
+                    tree.leaf.enter(leader.who, handle.token)
+            pidfile.restore(Details.load(handle.details).pid_path, handle)
             return self._engine(handle, leader, tree, self._oom.since(seen.oom))
         await tree.dissolve()
         await self._guardian.forget(handle.token)

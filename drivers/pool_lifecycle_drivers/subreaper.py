@@ -1,7 +1,8 @@
 """The child subreaper: every orphan among our descendants becomes our child, instead of PID 1's.
 
 It is a property of the whole program. The orphans of children that are none of our business come to us as
-well, and stay zombies unless that program reaps them: so it is done only where the program wants it.
+well, and stay zombies unless that program reaps them: so it is done only where the program wants it. Of a
+launch are reaped those that are proven to be its own, whenever it is looked at.
 """
 
 from __future__ import annotations

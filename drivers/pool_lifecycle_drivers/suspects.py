@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 
 from pool_lifecycle_drivers.ports import listeners, socket_inodes
-from pool_lifecycle_drivers.procfs import Entry, Identity, Table, identify
+from pool_lifecycle_drivers.procfs import Entry, Identity, Table, read_entry
 from pool_lifecycle_drivers.release import EVERYWHERE, is_free
 
 OUTPUTS = (1, 2)
@@ -39,9 +39,11 @@ def _is_nobodys(one: Entry, leader: Identity) -> bool:
 
 
 def _is_orphan(one: Entry, table: Table) -> bool:
-    """Whether it was given to us by the kernel. The session of a child of our own has a leader."""
-    ours = one.parent == os.getpid()
-    return ours and one.session not in table.by_pid and identify(one.session) is None
+    """Whether it was given to us by the kernel. The session of a child of our own has a leader, who lives."""
+    if one.parent != os.getpid():
+        return False
+    leader = table.by_pid.get(one.session) or read_entry(one.session)
+    return leader is None or leader.gone
 
 
 def _writes(pid: int, log: tuple[int, int] | None) -> bool:

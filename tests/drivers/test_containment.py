@@ -190,7 +190,7 @@ async def _refused(containment: Containment) -> bool:
     made = containment.leaf(TOKEN)
     if made is None:
         return True
-    made.enter(WE)
+    made.enter(WE, TOKEN)
     await made.settled()
     return not made.in_force
 
@@ -201,7 +201,7 @@ def test_who_was_refused_once_is_not_asked_again(
 ) -> None:
     """That nobody can be put there shows at the first launch: that has a session, the next the next tier."""
 
-    def refuse(folder: str, leader: Identity) -> None:
+    def refuse(folder: str, leader: Identity, token: str) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(leaf, "enclose", refuse)
@@ -222,7 +222,7 @@ def test_what_passes_is_forgotten_with_the_next_launch(
     """The host was short of something."""
     short = [True]
 
-    def enclose(folder: str, leader: Identity) -> None:
+    def enclose(folder: str, leader: Identity, token: str) -> None:
         if short.pop():
             raise OSError(number, os.strerror(number))
 

@@ -96,7 +96,7 @@ def test_where_the_kernel_kills_no_cgroup_nobody_in_it_can_fork_any_more(fake: P
 def test_nothing_is_left_of_a_cgroup_that_nobody_can_be_put_into(tmp_path: Path) -> None:
     """An ordinary folder has no list to write to."""
     with pytest.raises(FileNotFoundError):
-        enclose(str(tmp_path / "engine"), GONE)
+        enclose(str(tmp_path / "engine"), GONE, "token")
     assert not list(tmp_path.iterdir())
 
 
@@ -114,7 +114,7 @@ def test_a_cgroup_removed_by_somebody_else_is_made_again(
             Path(path, "cgroup.procs").write_text("")
 
     monkeypatch.setattr(os, "mkdir", mkdir)
-    enclose(str(tmp_path / "engine"), GONE)
+    enclose(str(tmp_path / "engine"), GONE, "token")
     assert len(made) == 2
 
 
@@ -141,9 +141,9 @@ def tree(script: str) -> Iterator[Identity]:
 def test_whoever_was_born_before_is_put_there_as_well(tier: str) -> None:
     """A process that forks at once is faster than the kernel moves it."""
     with contained(tier) as made, tree("sleep 1000 & (sleep 1000 &) ; sleep 1000 & echo; wait") as who:
-        enclose(str(made.folder), who)
+        enclose(str(made.folder), who, "token")
         assert len(pids_in(str(made.folder))) == 4
-        enclose(str(made.folder), who)  # as a new manager does
+        enclose(str(made.folder), who, "token")  # as a new manager does
         assert len(of(made.folder).members()) == 4
 
 
@@ -152,7 +152,7 @@ def test_whoever_was_born_before_is_put_there_as_well(tier: str) -> None:
 def test_who_has_another_number_by_now_is_not_put_there(tier: str) -> None:
     """Not even for a moment (S4)."""
     with contained(tier) as made, tree("echo; sleep 1000") as who:
-        enclose(str(made.folder), Identity(who.pid, who.start_ticks - 1))
+        enclose(str(made.folder), Identity(who.pid, who.start_ticks - 1), "token")
         assert of(made.folder).members() == set()
 
 
@@ -161,7 +161,7 @@ def test_who_has_another_number_by_now_is_not_put_there(tier: str) -> None:
 def test_cgroups_below_belong_to_it(tier: str) -> None:
     """An engine may have cgroups of its own, as one in a container of its own does."""
     with contained(tier) as made, tree("sleep 1000 & echo; wait") as who:
-        enclose(str(made.folder), who)
+        enclose(str(made.folder), who, "token")
         below = Cgroup(made.folder / "a" / "b")
         below.folder.mkdir(parents=True)
         below.add(who.pid)
@@ -176,7 +176,7 @@ def test_the_kernel_kills_everybody_at_once(run_real: Any) -> None:
     with contained("cgroup v2") as made, tree("sleep 1000 & (setsid sleep 1000 &) ; echo; wait") as who:
         if not (made.folder / "cgroup.kill").exists():
             pytest.skip("no cgroup.kill: Linux before 5.14")
-        enclose(str(made.folder), who)
+        enclose(str(made.folder), who, "token")
         below = Cgroup(made.folder / "below")
         below.folder.mkdir()
         below.add(who.pid)
