@@ -131,6 +131,8 @@ class Actor:
         if server is not None and (unsure := staff.launching.unsure(server)) is not None:
             self.tell(Unhealthy(server.token, unsure))
         for event in loading.events(snapshot, self.spec):
+            if isinstance(event, Halt):
+                staff.launching.leave()  # whoever asks for it next, it was not they who had it ended
             self.tell(event)
         self._arm()
 

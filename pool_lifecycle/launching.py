@@ -371,10 +371,14 @@ class Launching:
         if instance.token in self.engines:
             self.keep(self.stop(instance, kill_after))
 
-    async def kill(self, *, within: float) -> None:
-        """Kill what runs, and wait at most so many seconds until nothing is left of it."""
+    def leave(self) -> None:
+        """Record that what runs is ended because a manager has left."""
         for launch in self._launches.values():
             launch.leave()
+
+    async def kill(self, *, within: float) -> None:
+        """Kill what runs, and wait at most so many seconds until nothing is left of it."""
+        self.leave()
         ending = [asyncio.ensure_future(engine.stop(kill_after=0.0)) for engine in self.engines.values()]
         if ending:
             await asyncio.wait(ending, timeout=within)

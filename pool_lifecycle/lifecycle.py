@@ -419,7 +419,8 @@ LIFECYCLE = Table(
 DRAINS = frozenset(state for state, one in LIFECYCLE.states.items() if one.activity == Activity.DRAIN)
 """The states in which leases in flight may finish and no new ones are granted."""
 
-ENDS = frozenset(
-    state for state, one in LIFECYCLE.states.items() if one.activity in {Activity.END, Activity.LINGER}
-)
+ENDING = frozenset({Activity.END, Activity.LINGER})
+"""The activities that end every engine."""
+
+ENDS = frozenset(state for state, one in LIFECYCLE.states.items() if one.activity in ENDING)
 """The states in which every engine is ended."""

@@ -176,6 +176,8 @@ class PoolManager:
                 "can only be removed when stopped", pool_id=pool_id, state=pool.state, remedy="stop it first"
             )
         del self._pools[pool_id]
+        host = pool.host
+        host.tokens_from = max(host.tokens_from, pool.book.next_token)  # should it be added again
         self._store.forget(pool_id)
         self.registry.deregister(pool_id)
         await pool.close()

@@ -9,10 +9,13 @@ from pool_lifecycle.activities import RUNNERS, STAGE_OF, Subject, failure
 from pool_lifecycle.awake import SLICES
 from pool_lifecycle.cancelling import only_ours
 from pool_lifecycle.events import Failed, Outcome
-from pool_lifecycle.lifecycle import Activity
+from pool_lifecycle.lifecycle import ENDING, Activity
 
 CANCEL_PATIENCE = 5.0
 """How long a cancelled activity may take to end before the next begins without it, in seconds."""
+
+PROMPT = 0.05
+"""How long the end of an engine may be put off for the sake of what is cancelled, in seconds."""
 
 
 class Work:
@@ -42,8 +45,8 @@ class Work:
             task.cancel()
 
     async def _run(self, activity: Activity, epoch: int, previous: tuple[asyncio.Task[None], ...]) -> None:
-        for task in previous:
-            await self._end_of(task)
+        if previous:
+            await self._end_of_all(previous, activity)
         outcome = await self._outcome(activity, epoch)
         # It is over: the step it causes has nothing to cancel.
         me = asyncio.current_task()
@@ -56,6 +59,22 @@ class Work:
                 return await RUNNERS[activity](self._pool, epoch)
         except Exception as error:  # noqa: BLE001 - whatever a driver raises becomes a cause
             return Failed(epoch=epoch, cause=failure(error, STAGE_OF[activity]))
+
+    async def _end_of_all(self, previous: tuple[asyncio.Task[None], ...], activity: Activity) -> None:
+        """Wait for them all. Engines that are to end hear of it in time, whatever else takes its own (S11)."""
+        loop = self._pool.host.loop
+        soon = loop.call_later(PROMPT, self._end_engines) if activity in ENDING else None
+        try:
+            for task in previous:
+                await self._end_of(task)
+        finally:
+            if soon is not None:
+                soon.cancel()
+
+    def _end_engines(self) -> None:
+        now = self._pool.host.clock()
+        for one in self._pool.snapshot.engines:
+            self._pool.launching.end_soon(one, max(0.0, (one.kill_at or now) - now))
 
     async def _end_of(self, previous: asyncio.Task[None]) -> None:
         """Wait for a cancelled activity. Who is cancelled meanwhile waits on, for the sake of the next."""

@@ -23,7 +23,7 @@ from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.waits import Awaits
 from tests.reaching import LIMITS, WAYS, a_pool_in
 from tests.reborn import BOOT, a_mortal_world, reborn
-from tests.worlds import BROKEN, UNKILLABLE, WORKS, World, a_spec, virtually
+from tests.worlds import BROKEN, UNKILLABLE, WORKS, World, a_spec, a_world, virtually
 
 KEEP: dict[str, Any] = {"on_manager_exit": "keep", "limits": LIMITS}
 STOP: dict[str, Any] = {"on_manager_exit": "stop", "limits": LIMITS}
@@ -71,6 +71,12 @@ def mute_launchers() -> tuple[list[Mute], Callable[[Any], Any]]:
         return launchers[-1]
 
     return launchers, twist
+
+
+def stored(world: World) -> MemoryStore:
+    """What the world's managers keep."""
+    assert isinstance(world.manager._store, MemoryStore)
+    return world.manager._store
 
 
 async def settled(world: World) -> None:
@@ -283,3 +289,34 @@ USED = Kept(Snapshot.new(a_spec(), lineage="x", now=0.0), MOMENT, "memory", None
 def test_fencing_tokens_never_begin_anew(loaded: Loaded, first: int) -> None:
     """S9: neither a disk that kept nothing nor a clock that was set back makes a later lease look older."""
     assert tokens_from(loaded, 1.0) == first
+
+
+@virtually
+async def test_nobody_asked_for_the_end_of_what_ended_with_its_manager() -> None:
+    """B-SUPER-x4: whether its guardian or the next manager ended it, that was on account of the manager."""
+    for crash in (True, False):
+        async with a_mortal_world(WORKS, **STOP) as world:
+            engine = await world.ready()
+            kept = dict(stored(world).pools)
+            if crash:
+                engine.crash()
+                await virtual_time.settle()
+            stored(world).pools = kept
+            world.records.clear()
+            await reborn(world, **STOP)
+            await world.pool.reached("ready")
+            assert [one.cause.kind for one in world.of(EngineEnded)] == [FailureClass.MANAGER_EXIT]
+
+
+@virtually
+async def test_a_pool_that_is_added_again_goes_on_with_its_tokens() -> None:
+    """S9: of two leases on pools of one name the later one has the higher token."""
+    async with a_world() as world:
+        await world.ready()
+        first = world.pool.acquire("somebody")
+        first.release()
+        await world.pool.stop()
+        await world.manager.remove("chat")
+        world.pool = await world.manager.add(a_spec())
+        await world.ready()
+        assert world.pool.acquire("somebody else").token > first.token

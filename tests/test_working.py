@@ -15,7 +15,7 @@ from pool_lifecycle.records import DriverMisbehaved
 from pool_lifecycle.testing.memory import MemoryStager
 from pool_lifecycle.working import CANCEL_PATIENCE
 from tests.twisted import Call, deaf, only, raising, twisted
-from tests.worlds import World, a_world, virtually
+from tests.worlds import STUBBORN, World, a_world, virtually
 
 
 @virtually
@@ -39,6 +39,17 @@ async def test_the_next_waits_for_the_one_that_was_cancelled() -> None:
             assert world.now - began == waited
             assert len(world.of(DriverMisbehaved)) == (seconds > CANCEL_PATIENCE)
             await asyncio.sleep(seconds)
+
+
+@virtually
+async def test_an_engine_hears_of_its_end_though_what_was_cancelled_takes_its_time() -> None:
+    """S11: it is asked, and killed, when it was promised, not when a slow thread or driver has come back."""
+    async with a_world(STUBBORN, twist=twisted(only("check", deaf(4.0), times=1))) as world:
+        await world.began(world.pool.start())
+        asked = await world.began(world.pool.stop(grace=1.0))
+        await asyncio.sleep(1.0)
+        assert not world.living
+        await asked
 
 
 @virtually
