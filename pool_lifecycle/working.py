@@ -61,7 +61,7 @@ class Work:
             return Failed(epoch=epoch, cause=failure(error, STAGE_OF[activity]))
 
     async def _end_of_all(self, previous: tuple[asyncio.Task[None], ...], activity: Activity) -> None:
-        """Wait for them all. Engines that are to end hear of it in time, whatever else takes its own (S11)."""
+        """Wait for them all. Engines that are to end hear of it in time, whatever else is slow (S11)."""
         loop = self._pool.host.loop
         soon = loop.call_later(PROMPT, self._end_engines) if activity in ENDING else None
         try:
