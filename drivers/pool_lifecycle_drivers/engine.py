@@ -24,6 +24,7 @@ from pool_lifecycle_drivers.output import Output
 from pool_lifecycle_drivers.pinned import POLL, Pinned
 from pool_lifecycle_drivers.ports import PortBook, socket_inodes
 from pool_lifecycle_drivers.release import until_released
+from pool_lifecycle_drivers.spawn import shortage
 from pool_lifecycle_drivers.tree import SESSION, Tree
 
 NAME = "local"
@@ -149,7 +150,8 @@ class LocalEngine:
             held, look = await in_thread(lambda: (socket_inodes(pids), self._oom.look(self._leader.who.pid)))
         except OSError as error:
             message = f"the processes of the host cannot be looked at: {error}"
-            raise DriverError(NAME, Cause(FailureClass.UNKNOWN, Stage.RUN, message)) from error
+            cause = Cause(FailureClass.UNKNOWN, Stage.RUN, message, remedy=shortage(error))
+            raise DriverError(NAME, cause) from error
         if self._leader.alive():  # after the look: an ended process shows another cgroup than it was in
             self._oom.remember(look)
         own = [one for one in listening if one.inode in held]

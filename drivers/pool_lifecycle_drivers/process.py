@@ -41,7 +41,7 @@ from pool_lifecycle_drivers.output import Output, open_for_append
 from pool_lifecycle_drivers.pinned import Pinned, pin, pin_child
 from pool_lifecycle_drivers.ports import PortBook, addresses
 from pool_lifecycle_drivers.procfs import TICKS_PER_SECOND, Identity, boot_id, identify, read_token
-from pool_lifecycle_drivers.spawn import launch_cause, spawn
+from pool_lifecycle_drivers.spawn import launch_cause, shortage, spawn
 from pool_lifecycle_drivers.tree import Tree
 
 
@@ -278,7 +278,7 @@ async def stop_by_pid_file(path: str, *, kill_after: float) -> StopReport:
 
 def _unseen(error: OSError) -> Cause:
     message = f"the processes of the host cannot be looked at: {error}"
-    return Cause(FailureClass.UNKNOWN, Stage.LAUNCH, message)
+    return Cause(FailureClass.UNKNOWN, Stage.LAUNCH, message, remedy=shortage(error))
 
 
 def _unstoppable(message: str, remedy: str) -> Cause:
@@ -296,5 +296,5 @@ def _is_child(who: Identity) -> bool:
 def _address_cause(host: str, error: OSError) -> Cause:
     heals = not isinstance(error, socket.gaierror) or error.errno == socket.EAI_AGAIN
     message = f"no port can be taken on host {host!r}: {error.strerror or error}"
-    remedy = "correct `host`: it must be an address of this machine"
+    remedy = shortage(error) or "correct `host`: it must be an address of this machine"
     return Cause(FailureClass.PREFLIGHT, Stage.PREFLIGHT, message, heals=heals, remedy=remedy)

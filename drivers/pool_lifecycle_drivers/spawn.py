@@ -68,6 +68,11 @@ def launch_cause(request: LaunchRequest, environment: Mapping[str, str], error: 
     )
 
 
+def shortage(error: OSError) -> str:
+    """What would help where the host is short of something; empty where it is not that."""
+    return _REMEDIES.get(error.errno or 0, "") if error.errno in TRANSIENT else ""
+
+
 def _reason(request: LaunchRequest, environment: Mapping[str, str], error: Exception) -> str:
     if not isinstance(error, OSError):
         return f"{error}"
