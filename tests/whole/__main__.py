@@ -121,24 +121,25 @@ def explain(seed: int) -> int:
     return 1
 
 
-def _points(scenario: str, policy: str) -> tuple[int, list[Run]]:
-    """Kill at each point of a scenario, in each way, and in pairs: how many runs, and those that failed."""
+def _points(scenario: str, policy: str, pairs: bool) -> tuple[int, list[Run]]:
+    """Kill at each point of a scenario, in each way, or in `pairs`: how many runs, and those that failed."""
     ways = [every_point(scenario, policy, how) for how in ("", "reboot", "power cut")]
+    runs = every_pair(scenario, policy) if pairs else itertools.chain(*ways)
     count, failed = 0, []
-    for run in itertools.chain(*ways, every_pair(scenario, policy)):
+    for run in runs:
         count += 1
         if run.violation:
             failed.append(run)
     return count, failed
 
 
-def crash_points(workers: int) -> int:
+def crash_points(workers: int, *, pairs: bool) -> int:
     """All scenarios; shows every failure. Returns the exit code."""
     began, total, failures = time.monotonic(), 0, 0
     all_ = [*itertools.product(SCENARIOS, ("keep", "stop"))]
     with ProcessPoolExecutor(workers) as pool:
         for (scenario, policy), (count, failed) in zip(
-            all_, pool.map(_points, *zip(*all_, strict=True)), strict=True
+            all_, pool.map(_points, *zip(*all_, strict=True), [pairs] * len(all_)), strict=True
         ):
             total, failures = total + count, failures + len(failed)
             lasted = time.monotonic() - began
@@ -173,9 +174,10 @@ def main() -> int:
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
     parser.add_argument("--crash-points", action="store_true", help="kill at every point of fixed scenarios")
+    parser.add_argument("--pairs", action="store_true", help="with --crash-points: kill the successor, too")
     asked = parser.parse_args()
     if asked.crash_points:
-        return crash_points(asked.workers)
+        return crash_points(asked.workers, pairs=asked.pairs)
     if asked.seed is not None:
         return replay(asked.seed, verbose=asked.verbose)
     return campaign(asked.first, asked.seeds, asked.workers, quiet=asked.quiet)
