@@ -12,6 +12,7 @@ import click
 from rich.text import Text
 
 from pool_lifecycle import __version__
+from pool_lifecycle.cli import capability_table
 from pool_lifecycle.cli import history as past
 from pool_lifecycle.cli.exits import BY_SIGNAL, MEANINGS, Exit
 from pool_lifecycle.cli.run import FORMATS, fitting_format
@@ -96,6 +97,26 @@ def check(file: Path, as_json: bool) -> None:
         click.echo(config_as_json(config))
     else:
         show_pools(config, console())
+
+
+@cli.command("capabilities", epilog=_EPILOG, short_help="Say what this host allows.")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def capabilities(file: Path | None, as_json: bool) -> None:
+    """Say what is in force on this host, for this user: how strongly engines are held together, how their
+    ends are noticed, what ends them when the manager is killed; and what would help where it could be better.
+
+    With FILE for the drivers that its pools name, without for the usual ones. Nothing is started.
+    """
+    try:
+        found = capability_table.here(() if file is None else load(file).pools)
+    except ConfigError as error:
+        told(error.problems, console(sys.stderr))
+        sys.exit(Exit.BAD_CONFIG)
+    if as_json:
+        click.echo(capability_table.as_json(found))
+    else:
+        capability_table.show(found, console())
 
 
 @cli.command(epilog=_RUN_EXAMPLES + _EPILOG, short_help="Run the pools of a file.")
