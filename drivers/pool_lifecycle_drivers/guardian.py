@@ -23,8 +23,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 
-import pool_lifecycle
-import pool_lifecycle_drivers
 from pool_lifecycle import forks
 from pool_lifecycle.interfaces import Capability, EngineHandle
 from pool_lifecycle_drivers import guarding
@@ -202,9 +200,9 @@ def _spawn(ledger: int) -> tuple[int, int]:
 
 def _where() -> tuple[str, str]:
     """Where our two packages lie, and everything else: as it is here, however it has been installed."""
-    packages = {one.__name__: next(iter(one.__path__)) for one in (pool_lifecycle, pool_lifecycle_drivers)}
-    path = [os.path.abspath(entry) for entry in sys.path]
-    return json.dumps({name: os.path.abspath(folder) for name, folder in packages.items()}), json.dumps(path)
+    modules = {"pool_lifecycle": forks, "pool_lifecycle_drivers": guarding}
+    packages = {name: os.path.dirname(os.path.abspath(one.__file__)) for name, one in modules.items()}
+    return json.dumps(packages), json.dumps([os.path.abspath(entry) for entry in sys.path])
 
 
 @contextmanager
