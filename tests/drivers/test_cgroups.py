@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pool_lifecycle_drivers.cgroups import Group, MemoryGroups, read
+from pool_lifecycle_drivers.cgroups import Group, Hierarchies, MemoryGroups, nested, pids_in, read
 from tests.host_trees import Host
 
 
@@ -36,6 +36,31 @@ def test_version_2_is_read_where_it_has_the_memory_controller(host: Host) -> Non
     assert group.name == "/slice/engine"
     assert group.kills() == 2
     assert group.pids() == [7, 8]
+
+
+def test_where_a_cgroup_of_version_2_counts_nothing_the_one_above_does(host: Host) -> None:
+    """B-SUPER-009: an engine's own has no memory controller, unless somebody gave it one.
+
+    What is counted above happened to whoever is below as well.
+    """
+    host.place("self", v2="/slice/we")
+    host.count_v2("/slice/we", 2, 7)
+    host.place(8, v2="/slice/we/pool-lifecycle.chat.1")
+    host.write("v2/slice/we/pool-lifecycle.chat.1/cgroup.procs", "8\n")
+    group = found(host, 8)
+    assert group == found(host, "self")
+    assert (group.name, group.kills()) == ("/slice/we", 2)
+    assert group.pids() == [7, 8]
+    host.count_v2("/slice/we/pool-lifecycle.chat.1", 1, 8)
+    assert (found(host, 8).name, found(host, 8).kills()) == ("/slice/we/pool-lifecycle.chat.1", 1)
+
+
+def test_version_1_counts_each_cgroup_for_itself(host: Host) -> None:
+    """What is below is not among what is counted."""
+    host.place(7, v1="/pool")
+    host.count_v1("/pool", 5, 7)
+    host.count_v1("/pool/below", 5, 8)
+    assert found(host).pids() == [7]
 
 
 def test_version_1_is_read_where_the_controller_is_left_to_it(host: Host) -> None:
@@ -89,6 +114,39 @@ def test_without_mounts_or_processes_nothing_is_known(tmp_path: Path) -> None:
     host.mount("cgroup", "v1/memory", "rw,memory")
     assert MemoryGroups(host.proc).own is not None
     assert groups.of(12345) is None
+
+
+def test_the_deepest_cgroup_comes_first(tmp_path: Path) -> None:
+    """It is the only one that can be removed; none that is gone is an error."""
+    for name in ("a/b/c", "a/d"):
+        (tmp_path / name).mkdir(parents=True)
+    listed = nested(str(tmp_path))
+    assert {os.path.relpath(one, tmp_path) for one in listed} == {".", "a", "a/b", "a/b/c", "a/d"}
+    for one in listed:
+        os.rmdir(one)
+    assert nested(str(tmp_path)) == [str(tmp_path)]
+
+
+@pytest.mark.parametrize("number", [errno.ENODEV, errno.EOPNOTSUPP])
+def test_a_cgroup_that_lists_nobody_has_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It was removed between the opening and the reading, or lists its processes in the one above."""
+    (tmp_path / "cgroup.procs").write_text("7\n")
+
+    def refuse(*_: object) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    assert pids_in(str(tmp_path)) == [7]
+    monkeypatch.setattr(os, "read", refuse)
+    assert pids_in(str(tmp_path)) == []
+
+
+def test_a_mount_that_is_not_there_has_no_folder(host: Host) -> None:
+    """Of any controller."""
+    hierarchies = Hierarchies(host.proc)
+    assert hierarchies.folder("memory", "/pool") == str(host.folder / "v1/memory/pool")
+    assert hierarchies.folder("pids", "/pool") is None
 
 
 def test_our_own_cgroup_is_looked_up_once(host: Host) -> None:
