@@ -200,8 +200,8 @@ def _spawn(ledger: int) -> tuple[int, int]:
 
 def _where() -> tuple[str, str]:
     """Where our two packages lie, and everything else: as it is here, however it has been installed."""
-    modules = {"pool_lifecycle": forks, "pool_lifecycle_drivers": guarding}
-    packages = {name: os.path.dirname(os.path.abspath(one.__file__)) for name, one in modules.items()}
+    files = {"pool_lifecycle": forks.__file__, "pool_lifecycle_drivers": guarding.__file__}
+    packages = {name: os.path.dirname(os.path.abspath(file)) for name, file in files.items()}
     return json.dumps(packages), json.dumps([os.path.abspath(entry) for entry in sys.path])
 
 
