@@ -53,7 +53,8 @@ class Launch:
         if self.ended:
             return
         self.ended = True
-        if snapshot.state in FAILED:
+        wanted = snapshot.state is PoolState.STUCK and snapshot.intent is not Intent.RUN
+        if snapshot.state in FAILED and not wanted:  # what was to end is stuck for no failure of its own
             self.failure = snapshot.cause if snapshot.plan is None else snapshot.plan.cause
         if self.failure is None:
             leaving = snapshot.intent is Intent.RUN_WHEN_LOADED

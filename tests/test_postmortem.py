@@ -232,6 +232,21 @@ def test_who_asked_first_is_who_did_it() -> None:
     assert (other.asked, other.failure) == (None, failing.cause)
 
 
+def test_what_was_to_end_and_is_stuck_has_not_failed() -> None:
+    """S16: the failure that its pool still knows of was that of an engine before it."""
+    request = LaunchRequest(
+        "chat", 2, "chat.2.x", Command(("engine",)), "h", 1, "/nowhere.log", "/nowhere.pid"
+    )
+    cause = Cause(FailureClass.SIGNAL, Stage.RUN, "the one before it crashed")
+    stuck = evolve(Snapshot.new(a_spec(), lineage="x", now=0.0), state=PoolState.STUCK, cause=cause)
+    launch = Launch.of(request, 0.0, MemoryProfile())
+    launch.end_for(stuck)
+    assert (launch.asked, launch.failure) == (Asker.OPERATOR, None)
+    failed = Launch.of(request, 0.0, MemoryProfile())
+    failed.end_for(evolve(stuck, intent=Intent.RUN))
+    assert (failed.asked, failed.failure) == (None, cause)
+
+
 # --- what is kept ---------------------------------------------------------------------------------------
 
 
