@@ -92,7 +92,9 @@ class Launching:
 
     async def _choose_port(self) -> int:
         engine = self.spec.engine
-        return engine.port or await self.launcher.reserve_port(host=engine.host)
+        if engine.port is not None:
+            return engine.port
+        return expected(int, await self.launcher.reserve_port(host=engine.host), "reserve_port")
 
     # --- the launch ------------------------------------------------------------------------------------
 

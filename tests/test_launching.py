@@ -12,6 +12,7 @@ import pytest
 
 from pool_lifecycle import crash_logs, launching
 from pool_lifecycle.causes import Cause, Confidence, ExitStatus, FailureClass, Stage
+from pool_lifecycle.errors import StartFailed
 from pool_lifecycle.handoff import Handoff
 from pool_lifecycle.interfaces import Command, CommandContext, ExitZero, LaunchRequest, Pattern
 from pool_lifecycle.lifecycle import PoolState
@@ -19,6 +20,7 @@ from pool_lifecycle.postmortem import Launch
 from pool_lifecycle.records import DriverMisbehaved, EngineEnded, EngineUnhealthy, Record, Trouble
 from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import MemoryProfile
+from tests.twisted import only, returning, twisted
 from tests.worlds import NEW, World, a_world, virtually
 
 # --- what is launched -----------------------------------------------------------------------------------
@@ -48,6 +50,17 @@ async def test_the_engine_is_launched_as_declared() -> None:
         assert request.pid_path == str(world.folder / "run/chat.pid")
         assert request.token.startswith("chat.1.")
         assert (request.pool_id, request.generation, request.host) == ("chat", 1, "127.0.0.1")
+
+
+@virtually
+async def test_no_engine_is_launched_on_a_port_that_is_none() -> None:
+    """S17: what a driver hands over goes into the record, which could not be stored with it."""
+    nonsense = twisted(only("reserve_port", returning("nonsense"), times=2))
+    async with a_world(twist=nonsense) as world:
+        with pytest.raises(StartFailed, match="'reserve_port' returned 'nonsense', not a int"):
+            await world.pool.start()
+        assert not world.launcher.launched
+        await world.pool.stop()
 
 
 class Curious(MemoryProfile):
