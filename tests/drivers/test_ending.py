@@ -197,14 +197,17 @@ class Told:
 
     def __init__(self, *looks: Iterable[Identity]) -> None:
         self.looks = [frozenset(look) for look in looks]
+        self.is_settled = False
 
     async def settled(self) -> None:
-        return
+        """Only then nobody is on his way into the cgroup any more."""
+        self.is_settled = True
 
     def glance(self) -> frozenset[Identity]:
         return frozenset()
 
     async def look(self) -> frozenset[Identity]:
+        assert self.is_settled
         return self.looks.pop(0)
 
 

@@ -116,6 +116,7 @@ def test_an_escapee_is_found_and_ended(
 
     async def stop(engine: LocalEngine) -> None:
         pid = await escapee(engine, bench.folder)
+        assert pid in {who.pid for who in engine._tree.glance()}  # it is asked in the first instant of a stop
         assert pid in (await engine.inspect()).pids
         report = await engine.stop(kill_after=FOR_EVER)
         assert pid in report.ended
@@ -188,7 +189,9 @@ def test_who_was_taken_out_of_the_cgroup_is_a_member_still(tier: In, bench: Benc
     """By a system manager that sorts processes its own way: the other signs count as before."""
 
     async def move(engine: LocalEngine) -> None:
-        before = (await engine.inspect()).pids
+        before: tuple[int, ...] = ()
+        while len(before) != 2 or {_read(Path(f"/proc/{pid}/comm")) for pid in before} != {"sleep"}:
+            before = (await engine.inspect()).pids
         outside = Cgroup(Path(Details.load(engine.handle.details).cgroup).parent)
         for pid in before:
             outside.add(pid)
