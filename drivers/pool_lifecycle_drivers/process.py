@@ -132,7 +132,7 @@ class LocalLauncher:
         handle = pidfile.read_proven(pid_path)
         if handle is None or handle.driver != NAME or handle.boot_id != boot_id():
             return None
-        leader, tree = _pin(handle), self._tree(handle)
+        leader, tree = _pin(handle), self._tree(handle, Details.load(handle.details))
         try:
             is_another = (await self._see(tree)).is_another
             return handle if not is_another and await _lives(leader, tree) else None
@@ -160,15 +160,16 @@ class LocalLauncher:
         if leaf is not None:
             leaf.enter(leader.who, handle.token)
         tree = Tree(leader.who, handle.token, self._census, leaf, self._containment.floor)
-        return self._engine(handle, leader, tree, oom)
+        return self._engine(handle, Details.load(handle.details), leader, tree, oom)
 
     def _guard(self, handle: EngineHandle, grace: float | None) -> None:
         """Before the launch and, when it is known who it is, after it."""
         if grace is not None:
             self._guardian.expect(handle, grace)
 
-    def _engine(self, handle: EngineHandle, leader: Pinned, tree: Tree, oom: OomWatch) -> LocalEngine:
-        details = Details.load(handle.details)
+    def _engine(
+        self, handle: EngineHandle, details: Details, leader: Pinned, tree: Tree, oom: OomWatch
+    ) -> LocalEngine:
         output = Output(details.log_path, details.log_offset, self._growth)
         shared = Shared(self._ports, self._census, self._guardian)
         return LocalEngine(handle, leader, tree, output, oom=oom, shared=shared)
@@ -189,7 +190,8 @@ class LocalLauncher:
         return engine
 
     async def _adopt(self, handle: EngineHandle, leader: Pinned) -> LocalEngine | None:
-        tree = self._tree(handle)
+        details = Details.load(handle.details)
+        tree = self._tree(handle, details)
         seen = await self._see(tree)
         if seen.is_another:
             return None
@@ -198,15 +200,15 @@ class LocalLauncher:
                 tree.leaf.in_force = seen.placed
                 if not seen.placed:
                     tree.leaf.enter(leader.who, handle.token)
-            pidfile.restore(Details.load(handle.details).pid_path, handle)
-            return self._engine(handle, leader, tree, self._oom.since(seen.oom))
+            pidfile.restore(details.pid_path, handle)
+            return self._engine(handle, details, leader, tree, self._oom.since(seen.oom))
         await tree.dissolve()
         await self._guardian.forget(handle.token)
-        pidfile.remove(Details.load(handle.details).pid_path, handle)
+        pidfile.remove(details.pid_path, handle)
         return None
 
-    def _tree(self, handle: EngineHandle) -> Tree:
-        leaf = self._containment.recovered(Details.load(handle.details).cgroup, handle.token)
+    def _tree(self, handle: EngineHandle, details: Details) -> Tree:
+        leaf = self._containment.recovered(details.cgroup, handle.token)
         return Tree(_leader(handle), handle.token, self._census, leaf)
 
     async def _see(self, tree: Tree) -> Seen:
