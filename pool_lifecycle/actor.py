@@ -390,7 +390,7 @@ class Actor:
             with self._staff.waiters.one(judge) as answered:
                 self.tell(wish)
                 await answered
-        await self.host.store.durable()
+        await self.host.durable(self.pool_id)
 
     # --- the end ---------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from random import Random
 from attrs import define, field
 
 from pool_lifecycle.boot import Boot
+from pool_lifecycle.errors import StoreError
 from pool_lifecycle.kept import Kept, KeptHost, Moment, Passage
 from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.records import CircuitMoved, DriverMisbehaved, Observer, Record, Trouble
@@ -58,6 +59,7 @@ class Host:
     copying: asyncio.Lock = field(factory=asyncio.Lock, init=False)
     copies: set[asyncio.Task[None]] = field(factory=set, init=False)
     forked: bool = field(default=False, init=False)
+    _unkept: dict[str, Exception] = field(factory=dict, init=False)
     turns: Turns = field(init=False)
     shared: SharedCircuits = field(init=False)
 
@@ -93,10 +95,30 @@ class Host:
         """Store it. A store that fails is reported: it must not keep an engine from being ended."""
         if self.forked:
             return
+        pool_id = kept.snapshot.pool_id
         try:
             self.store.save(kept, passage)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in a store
-            self.trouble(kept.snapshot.pool_id, f"its state could not be stored: {error!r}")
+            self._unkept[pool_id] = error
+            self.trouble(pool_id, f"its state could not be stored: {error!r}")
+        else:
+            self._unkept.pop(pool_id, None)
+
+    async def kept(self, pool_id: str) -> None:
+        """Return once what was to be stored of the pool is kept. Raises StoreError when it is not."""
+        self._refuse(pool_id)
+        await self.store.kept(pool_id)
+
+    async def durable(self, pool_id: str) -> None:
+        """Return once what was to be stored of the pool outlives a power cut. Raises StoreError if not."""
+        self._refuse(pool_id)
+        await self.store.durable()
+
+    def _refuse(self, pool_id: str) -> None:
+        error = self._unkept.get(pool_id)
+        if error is not None:
+            what = f"its state could not be stored: {error!r}"
+            raise StoreError(what, path=str(self.paths.root), pool_id=pool_id) from error
 
     def turn(self, pool_id: str) -> float:
         """When the pool's turn to start is, on the loop's clock; it counts for later managers, too."""

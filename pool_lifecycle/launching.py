@@ -170,7 +170,7 @@ class Launching:
         request = self.request(instance, port)
         launch = Launch.of(request, self.host.loop.time(), self.profile)
         self._launches[instance.token] = launch
-        await self.host.store.kept(self.spec.pool_id)
+        await self.host.kept(self.spec.pool_id)
         launched = await self.launcher.launch(request=request)
         engine = expected(Engine, launched, "launch")  # type: ignore[type-abstract]
         self.engines[instance.token] = engine

@@ -45,7 +45,7 @@ class SqliteStore:
         self._wall = wall
         self._disk = Disk(self.path, wall)
         self._keeper: Keeper | None = None
-        self._dumpers: dict[str, Dumper] = {}
+        self._dumper = Dumper()
         self._flushing = self._turning = self._left = False
         _stores.add(self)
 
@@ -77,7 +77,7 @@ class SqliteStore:
     def save(self, kept: Kept, passage: Passage | None = None) -> bool:
         """Keep it; False while it is not yet kept."""
         pool_id = kept.snapshot.pool_id
-        text = self._dumper(pool_id).dump(kept)
+        text = self._dumper.dump(kept)
         row = None if passage is None else dump_passage(passage)
         return self._change(lambda to: to.save(pool_id, text, row))
 
@@ -88,7 +88,6 @@ class SqliteStore:
 
     def forget(self, pool_id: str) -> None:
         """Keep nothing of it but its history, and that until PAST_POOLS others are forgotten."""
-        self._dumpers.pop(pool_id, None)
         self._change(lambda to: to.forget(pool_id))
 
     def save_lease(self, pool_id: str, lease: KeptLease) -> None:
@@ -106,12 +105,6 @@ class SqliteStore:
     def end_lease(self, pool_id: str, token: int) -> None:
         """Keep it no longer."""
         self._change(lambda to: to.end_lease(pool_id, token))
-
-    def _dumper(self, pool_id: str) -> Dumper:
-        dumper = self._dumpers.get(pool_id)
-        if dumper is None:
-            dumper = self._dumpers[pool_id] = Dumper()
-        return dumper
 
     def _change(self, change: Change) -> bool:
         if self._keeper is None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
-from pool_lifecycle.errors import DriverError, EngineStuck, PoolLifecycleError, StartFailed
+from pool_lifecycle.errors import DriverError, EngineStuck, PoolLifecycleError, StartFailed, StoreError
 from pool_lifecycle.interfaces import Health
 from pool_lifecycle.kept import Kept, Passage
 from pool_lifecycle.lifecycle import PoolState
@@ -310,10 +310,14 @@ class FullDisk(MemoryStore):
 
 @virtually
 async def test_a_store_that_fails_is_reported_and_keeps_nobody_from_stopping() -> None:
-    """B-ERROR-001: never a hang."""
+    """B-ERROR-001, S17: never a hang; nothing is launched, and nobody is told that it is stored."""
     async with a_world(manager={"store": FullDisk()}) as world:
-        await world.pool.start()
-        await world.pool.stop()
+        with pytest.raises(StartFailed, match="No space left on device"):
+            await world.pool.start()
+        assert world.launcher.engines == []
+        with pytest.raises(StoreError, match="No space left on device"):
+            await world.pool.stop()
+        assert world.pool.state is PoolState.STOPPED
         assert "its state could not be stored: OSError(28, 'No space left on device')" in {
             one.what for one in world.of(Trouble)
         }
