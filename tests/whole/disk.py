@@ -165,7 +165,7 @@ class LifeStore:
 
     def forget(self, pool_id: str) -> None:
         """Drop it."""
-        self._life.world.ledger.acknowledged.pop(pool_id, None)  # from now on it need not be there
+        self._life.world.ledger.leaves(pool_id)
         self._do(pool_id, "forget", partial(_forget, pool_id))
 
     async def kept(self, pool_id: str) -> None:

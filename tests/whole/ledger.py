@@ -25,12 +25,19 @@ class Ledger:
     stored: defaultdict[str, list[Snapshot]] = field(factory=lambda: defaultdict(list))
     loaded_at: dict[str, float] = field(factory=dict)
     loaded_as: dict[str, Snapshot] = field(factory=dict)
+    leaving: set[str] = field(factory=set)
     acknowledged: defaultdict[str, int] = field(factory=lambda: defaultdict(lambda: -1))
 
     def begin(self) -> None:
         """A new manager: its pools are what it makes of what was kept."""
         self.last.clear()
         self.loaded_at.clear()
+        self.leaving.clear()
+
+    def leaves(self, pool_id: str) -> None:
+        """From now on it need not be stored any more."""
+        self.leaving.add(pool_id)
+        self.acknowledged.pop(pool_id, None)
 
     def cut(self, pool_id: str, after: int) -> None:
         """What came after this one was never kept, and is as if it had not been."""
@@ -39,6 +46,7 @@ class Ledger:
     def forget(self, pool_id: str) -> None:
         """The pool has been removed."""
         self.last.pop(pool_id, None)
+        self.leaving.discard(pool_id)
         self.loaded_as.pop(pool_id, None)
         self.stored.pop(pool_id, None)
         self.acknowledged.pop(pool_id, None)

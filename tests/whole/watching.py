@@ -45,7 +45,10 @@ def s3_single_live(world: World, process: Process) -> None:
     pool = world.pool(process.pool_id)
     held(pool is not None, f"{process} belongs to no pool")
     assert pool is not None
-    apart = {process.token, *(one.token for one in pool.snapshot.quarantine)}
+    apart = {one.token for one in pool.snapshot.quarantine}
+    if process.token in apart:
+        return  # a launch that would not be called off came too late
+    apart.add(process.token)
     others = [one for one in world.host.of(process.pool_id) if one.token not in apart]
     most = 1 if pool.state in laws.TWO_MAY_RUN else 0
     held(len(others) <= most, f"{process} was launched while {others} live, in {pool.state}")
@@ -246,7 +249,7 @@ _AFTER: dict[str, Callable[[Snapshot, Any], bool]] = {
 def s17_acknowledged(world: World, pool_id: str, name: str, since: int, arguments: Any) -> None:
     """S17: what somebody is told is durable by then."""
     so = _AFTER.get(name)
-    if so is None or world.life.over:
+    if so is None or world.life.over or pool_id in world.ledger.leaving:
         return
     place = world.ledger.first(pool_id, max(0, since - 1), lambda pool: so(pool, arguments))
     if place is None:
