@@ -53,12 +53,16 @@ class Launch:
         if self.ended:
             return
         self.ended = True
-        wanted = snapshot.state is PoolState.STUCK and snapshot.intent is not Intent.RUN
-        if snapshot.state in FAILED and not wanted:  # what was to end is stuck for no failure of its own
+        if snapshot.state in FAILED and not self._is_innocent(snapshot):
             self.failure = snapshot.cause if snapshot.plan is None else snapshot.plan.cause
         if self.failure is None:
             leaving = snapshot.intent is Intent.RUN_WHEN_LOADED
             self.asked = Asker.MANAGER if leaving else Asker.OPERATOR
+
+    def _is_innocent(self, snapshot: Snapshot) -> bool:
+        """Whether it is stuck as it was to end: the failure that is known is that of an engine before it."""
+        crashes = snapshot.crashes
+        return snapshot.state is PoolState.STUCK and not (crashes and crashes[-1].at >= self.at)
 
     def leave(self) -> None:
         """Record that the manager ends it."""

@@ -15,6 +15,7 @@ from pool_lifecycle.interfaces import Command, LaunchRequest, Pattern
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.postmortem import Launch
 from pool_lifecycle.records import CrashLogKept, EngineEnded, EngineUnhealthy, Record, Trouble
+from pool_lifecycle.restart.storm import Crash
 from pool_lifecycle.snapshot import Intent, Snapshot
 from pool_lifecycle.spec import Limits
 from pool_lifecycle.testing import virtual_time
@@ -238,12 +239,13 @@ def test_what_was_to_end_and_is_stuck_has_not_failed() -> None:
         "chat", 2, "chat.2.x", Command(("engine",)), "h", 1, "/nowhere.log", "/nowhere.pid"
     )
     cause = Cause(FailureClass.SIGNAL, Stage.RUN, "the one before it crashed")
-    stuck = evolve(Snapshot.new(a_spec(), lineage="x", now=0.0), state=PoolState.STUCK, cause=cause)
-    launch = Launch.of(request, 0.0, MemoryProfile())
+    new = Snapshot.new(a_spec(), lineage="x", now=0.0)
+    stuck = evolve(new, state=PoolState.STUCK, cause=cause, crashes=(Crash(5.0, FailureClass.SIGNAL),))
+    launch = Launch.of(request, 9.0, MemoryProfile())
     launch.end_for(stuck)
     assert (launch.asked, launch.failure) == (Asker.OPERATOR, None)
     failed = Launch.of(request, 0.0, MemoryProfile())
-    failed.end_for(evolve(stuck, intent=Intent.RUN))
+    failed.end_for(stuck)
     assert (failed.asked, failed.failure) == (None, cause)
 
 

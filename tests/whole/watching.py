@@ -57,7 +57,8 @@ def s3_single_live(world: World, process: Process) -> None:
 def s5_intent_before_effect(world: World, process: Process) -> None:
     """S5, S17: a launch is on the disk before it is tried."""
     kept = world.disk.kept.pools.get(process.pool_id)
-    tokens = () if kept is None else [one.token for one in kept.snapshot.engines]
+    known = () if kept is None else (*kept.snapshot.engines, *kept.snapshot.quarantine)
+    tokens = {one.token for one in known}
     held(process.token in tokens, f"{process} was launched, but the disk knows nothing of it")
 
 
