@@ -176,12 +176,12 @@ def _tier(parent: str) -> Tier | None:
 
 def _try(parent: str) -> str:
     """Make a cgroup and remove it. Whoever moves processes has to be let into the common parent too."""
-    if not os.access(f"{parent}/cgroup.procs", os.W_OK):
-        return f"{parent}: processes cannot be moved here, or it is no cgroup"
+    if _tier(parent) is None:
+        return f"{parent}: not a cgroup"
     trial = os.path.join(parent, f"{PREFIX}trial-{secrets.token_hex(8)}")
     try:
         os.mkdir(trial, 0o755)
         os.rmdir(trial)
     except OSError as error:
         return f"{parent}: {error.strerror}"
-    return ""
+    return "" if os.access(f"{parent}/cgroup.procs", os.W_OK) else f"{parent}: nobody can be moved from here"

@@ -30,8 +30,10 @@ def use(run_real: Run) -> Callable[[LaunchRequest, Use], Any]:
         before = descriptors()
         engine = await LocalLauncher().launch(request=request)
         await engine.output(after=0)
-        result = await doing(engine)
-        await engine.stop(kill_after=0)
+        try:
+            result = await doing(engine)
+        finally:  # also when the host does not allow the test
+            await engine.stop(kill_after=0)
         assert carriers(request.token) == set()
         assert not (await engine.inspect()).pids
         await until(lambda: descriptors() == before)  # inotify is closed by a thread
