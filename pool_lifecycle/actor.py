@@ -243,17 +243,7 @@ class Actor:
         """The row that was taken, if it changed the pool's state or answered somebody."""
         for effect in effects:
             if isinstance(effect, Notify) and (effect.target is not effect.source or effect.mark):
-                return Passage(
-                    self.pool_id,
-                    self.host.wall(),
-                    effect.event,
-                    effect.source,
-                    effect.target,
-                    effect.why,
-                    effect.mark,
-                    self._snapshot.generation,
-                    None if effect.cause is None else str(effect.cause),
-                )
+                return Passage.of(effect, self._snapshot, self.host.wall())
         return None
 
     def _settle(self, before: Snapshot) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from pool_lifecycle.restart.circuit import Circuit
-from pool_lifecycle.snapshot import Snapshot
+from pool_lifecycle.snapshot import Notify, Snapshot
 
 
 @frozen
@@ -69,6 +69,21 @@ class Passage:
     mark: str | None = None
     generation: int = 0
     cause: str | None = None
+
+    @classmethod
+    def of(cls, notice: Notify, after: Snapshot, at: float) -> Passage:
+        """The row that `notice` tells of, which led to `after`."""
+        return cls(
+            after.pool_id,
+            at,
+            notice.event,
+            notice.source,
+            notice.target,
+            notice.why,
+            notice.mark,
+            after.generation,
+            None if notice.cause is None else str(notice.cause),
+        )
 
 
 @frozen
