@@ -173,7 +173,7 @@ def test_cgroups_below_belong_to_it(tier: str) -> None:
 @pytest.mark.slow
 def test_the_kernel_kills_everybody_at_once(run_real: Any) -> None:
     """Those below as well, and the frozen."""
-    with contained("cgroup v2") as made, tree("sleep 1000 & (setsid sleep 1000 &) ; echo; wait") as who:
+    with contained("cgroup v2") as made, tree("sleep 1000 & setsid sleep 1000 & echo; wait") as who:
         if not (made.folder / "cgroup.kill").exists():
             pytest.skip("no cgroup.kill: Linux before 5.14")
         enclose(str(made.folder), who, "token")
