@@ -203,6 +203,7 @@ async def _end_one(pool: Subject, instance: Instance) -> None:
 
 async def clear(pool: Subject, instance: Instance) -> None:
     """Go on ending what could not be killed, beside whatever the pool does by now."""
+    await pool.launching.settled(instance)
     await _until_gone(pool, instance)
     pool.tell(Cleared(instance.token))
 

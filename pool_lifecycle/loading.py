@@ -66,9 +66,9 @@ def redeclared(kept: Kept, spec: PoolSpec) -> bool:
 
 
 def _known(declared: Iterable[Circuit], kept: Iterable[Circuit]) -> Iterable[Circuit]:
-    """What pools share, the host knows better."""
+    """As they were kept. What pools share the host knows better: the pool has that as news, and wakes up."""
     before = {one.name: one for one in kept}
-    return (one if one.shared else before.get(one.name, one) for one in declared)
+    return (before.get(one.name, one) for one in declared)
 
 
 def effects(snapshot: Snapshot) -> tuple[Effect, ...]:

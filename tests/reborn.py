@@ -35,8 +35,13 @@ async def a_mortal_world(*scripts: Any, **more: Any) -> AsyncIterator[World]:
 
 async def reborn(world: World, *, boot: Boot = BOOT, **spec: Any) -> None:
     """The world's manager dies, and another one takes up what it has left."""
-    store, observers = world.manager._store, world.manager._observers[1:]
     await die(world.manager)
+    await after_death(world, boot=boot, **spec)
+
+
+async def after_death(world: World, *, boot: Boot = BOOT, **spec: Any) -> None:
+    """Another manager takes up what the world's dead one has left."""
+    store, observers = world.manager._store, world.manager._observers[1:]
     drivers = world.manager._drivers
     wall = world.manager._wall
     world.manager = PoolManager(
@@ -47,4 +52,4 @@ async def reborn(world: World, *, boot: Boot = BOOT, **spec: Any) -> None:
     await virtual_time.settle()
 
 
-__all__ = ["BOOT", "a_mortal_world", "die", "drivers_of", "reborn"]
+__all__ = ["BOOT", "a_mortal_world", "after_death", "die", "drivers_of", "reborn"]

@@ -10,19 +10,22 @@ import pytest
 from attrs import evolve
 
 from pool_lifecycle.boot import Boot
+from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.causes import FailureClass
+from pool_lifecycle.errors import StartFailed
 from pool_lifecycle.kept import Kept, KeptHost, Loaded, Moment
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
 from pool_lifecycle.loading import tokens_from
 from pool_lifecycle.records import EngineEnded
 from pool_lifecycle.restart.budget import Budget
+from pool_lifecycle.restart.circuit import Circuit
 from pool_lifecycle.snapshot import Snapshot
 from pool_lifecycle.store import MemoryStore
 from pool_lifecycle.table import Kind
 from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.waits import Awaits
 from tests.reaching import LIMITS, WAYS, a_pool_in
-from tests.reborn import BOOT, a_mortal_world, reborn
+from tests.reborn import BOOT, a_mortal_world, after_death, die, reborn
 from tests.worlds import BROKEN, UNKILLABLE, WORKS, World, a_spec, a_world, virtually
 
 KEEP: dict[str, Any] = {"on_manager_exit": "keep", "limits": LIMITS}
@@ -320,3 +323,19 @@ async def test_a_pool_that_is_added_again_goes_on_with_its_tokens() -> None:
         world.pool = await world.manager.add(a_spec())
         await world.ready()
         assert world.pool.acquire("somebody else").token > first.token
+
+
+@virtually
+async def test_a_shared_circuit_that_was_due_meanwhile_wakes_who_waits_for_it() -> None:
+    """V1, V5: while no manager lived nobody could tell the pool."""
+    device = Circuit("device 0", BreakerState.OPEN, 5, 1, 50.0, 1050.0, shared=True)
+    spec = {"pool_id": "second", "device_mask": "0", **KEEP}
+    async with a_mortal_world(WORKS, **KEEP) as world:
+        world.pool.host.shared.restore(KeptHost(MOMENT, circuits=(device,)), ())
+        second = await world.manager.add(a_spec(**spec))
+        with pytest.raises(StartFailed, match="circuit is open"):
+            await second.start()
+        await die(world.manager)
+        await asyncio.sleep(100.0)
+        await after_death(world, **spec)
+        await world.pool.reached("ready")

@@ -63,7 +63,10 @@ class Pinned:
             return self._listed()
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
-        return not poll.poll(0)
+        try:
+            return not poll.poll(0)
+        except OSError:  # not even one descriptor is allowed any more
+            return self._listed()
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, in the loop, when the process has ended."""

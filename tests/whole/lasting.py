@@ -32,9 +32,8 @@ class Lasting:
             self.given[pool.pool_id][lease.token] = (lease.generation, lease.expires_at)
 
     def forget(self, pool_id: str) -> None:
-        """The pool is no more; one of the same name is another one."""
+        """The pool is no more, nor are its leases; one of the same name goes on with its tokens."""
         self.given.pop(pool_id, None)
-        self.last.pop(pool_id, None)
 
     def s9_released_once(self, pool: Pool, chance: Random) -> None:
         """S9: somebody gives one back, twice."""

@@ -13,7 +13,6 @@ from pool_lifecycle.events import Start, Wish
 from pool_lifecycle.kept import Kept
 from pool_lifecycle.lifecycle import LIFECYCLE, Activity, PoolEvent, PoolState
 from pool_lifecycle.snapshot import Intent, Snapshot
-from pool_lifecycle.working import CANCEL_PATIENCE
 from tests import laws
 from tests.whole.invariants import EPSILON, held
 
@@ -168,7 +167,7 @@ def _s11_killed_in_time(world: World) -> None:
             process = world.host.by_token(one.token)
             if process is None or not process.lives or one.kill_at is None:
                 continue
-            late = world.host.now - one.kill_at - (CANCEL_PATIENCE if world.life.loop.threads_take else 0.0)
+            late = world.host.now - one.kill_at
             held(late < 0.2 or process.kill_at is not None, f"{process} is to be killed since {late:.3f} s")
 
 
