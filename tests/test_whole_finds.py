@@ -104,7 +104,13 @@ DEFECTS: dict[str, Planted] = {
     ),
     "a manager restart extends deadlines": Planted(loading, "goes_on", _fresh_deadline, ("s17_goes_on",)),
     "a manager restart forgets crashes": Planted(loading, "goes_on", _forgets_crashes, ("s17_goes_on",)),
-    "the gate stays open": Planted(actor.Actor, "_close_gate", lambda _: None, ("granted", "glance")),
+    "the gate stays open": Planted(
+        # the book refuses to lose leases behind an open gate: that may be noticed first
+        actor.Actor,
+        "_close_gate",
+        lambda _: None,
+        ("granted", "glance", "s19_bounded"),
+    ),
     "the window is not heeded": Planted(Window, "opens", _in_time, ("s13_launched",)),
     "the budget of the host is not heeded": Planted(Host, "turn", _no_turn, ("s13_launched",)),
     "a stranger's answer is taken for ours": Planted(Readiness, "impostor", _none, ("s8_ready_truth",)),
