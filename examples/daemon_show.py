@@ -149,6 +149,8 @@ class Story:
                 self.let_them_work(TOGETHER)
             finally:
                 self.told_to_end.set()
+                if self.daemon.poll() is not None:
+                    self.start_daemon()  # interrupted without one: clients still have to give back leases
         for one in work:
             one.result()  # raises what was raised there
         failed = self.count("failed")

@@ -106,15 +106,21 @@ async def drain_with_an_open_lease(story: Story, pool: Pool) -> None:
     story.tell(f"drain outcome: {outcome.end} in {took}, {outcome.leases_left} leases left")
 
 
+TO_STAY = {".log", ".db"}
+
+
 def left_behind(pid: int | None, url: str, state: Path) -> list[str]:
-    """What should not be there any more: the process, its port, files that name it, the lock."""
+    """What should not be there any more: the process, its port, files that name it, the lock.
+
+    Logs are to stay, and so is what the next manager would have to know.
+    """
     host, port = url.removeprefix("http://").split(":")
     left = [f"process {pid}"] if pid is not None and psutil.pid_exists(pid) else []
     left += [f"child {child}" for child in psutil.Process().children(recursive=True)]
     with socket.socket() as probe:
         if probe.connect_ex((host, int(port))) == 0:
             left.append(f"port {port}")
-    return left + [str(path) for path in state.rglob("*") if path.is_file() and path.suffix != ".log"]
+    return left + [str(path) for path in state.rglob("*") if path.is_file() and path.suffix not in TO_STAY]
 
 
 async def demo(story: Story, folder: Path) -> list[str]:

@@ -357,6 +357,7 @@ async def main():
         ready = pool.state
         await pool.stop()
         for _ in range(1000):
+            gc.collect()  # a log is closed by whoever lets go of it last
             if not used() - before:
                 break
             await asyncio.sleep(0.01)
