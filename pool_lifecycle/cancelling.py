@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
+from types import TracebackType
 
 
 def is_cancelled() -> bool:
@@ -19,15 +18,20 @@ def heed() -> None:
         raise asyncio.CancelledError
 
 
-@contextlib.contextmanager
-def only_ours() -> Iterator[None]:
+class only_ours:  # noqa: N801 - used like a function
     """Within it, a CancelledError that nobody asked this task for is a driver's error like any other.
 
-    It would end whoever awaits the driver in silence; it is raised as a RuntimeError instead.
+    It would end whoever awaits the driver in silence; it is raised as a RuntimeError instead. Every engine is
+    waited for within one of these, so that it has to be small.
     """
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        if is_cancelled():
-            raise
-        raise RuntimeError(f"it raised {error!r} by itself") from error
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, asyncio.CancelledError) and not is_cancelled():
+            raise RuntimeError(f"it raised {error!r} by itself") from error
