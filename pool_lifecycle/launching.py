@@ -25,6 +25,7 @@ from pool_lifecycle.interfaces import (
     LaunchRequest,
     StagedModel,
     StageProgress,
+    StopReport,
 )
 from pool_lifecycle.lifecycle import ENDS
 from pool_lifecycle.own_words import Finding
@@ -39,6 +40,9 @@ from pool_lifecycle.verdict import FailedCheck
 from pool_lifecycle.wording import cut
 
 T = TypeVar("T")
+
+NOTHING = StopReport(LOST)
+"""Of the end of what was not there."""
 
 NEWS_TAKES = 1.0
 """Seconds within which the news of an ending comes, unless it is lost."""
@@ -331,22 +335,35 @@ class Launching:
 
     # --- the end ---------------------------------------------------------------------------------------
 
-    async def stop(self, instance: Instance, kill_after: float) -> bool:
-        """End the engine of `instance`, if there is one; False when the driver failed at it."""
+    async def stop(self, instance: Instance, kill_after: float, *, last: bool = True) -> bool:
+        """End the engine of `instance`, if there is one; False when the driver failed at it.
+
+        Whoever waits for it `last` tells what may have come of it and lives on, for people to look at.
+        """
         try:
-            if instance.token in self._unsure and not await self._found(instance):
-                return False
-            engine, launch = self.engines.get(instance.token), self._launches.get(instance.token)
-            if launch is not None:
-                launch.end_for(self.pool.snapshot)
-            if engine is not None:
-                with only_ours():
-                    await engine.stop(kill_after=kill_after)
-                await self._told(instance)
+            report = await self._stop(instance, kill_after)
         except Exception as error:  # noqa: BLE001 - an engine has to be ended, whatever its driver does
             self.misbehaved(f"stopping generation {instance.generation} failed: {error!r}")
             return False
-        return True
+        if last and (suspects := getattr(report, "suspects", ())):
+            pids = ", ".join(map(str, suspects))
+            what = f"of generation {instance.generation} these processes may have come, and live on: {pids}"
+            self.host.trouble(self.spec.pool_id, what)
+        return report is not None
+
+    async def _stop(self, instance: Instance, kill_after: float) -> object:
+        """What its driver reports; None while nobody can say whether there is anything to be ended."""
+        if instance.token in self._unsure and not await self._found(instance):
+            return None
+        engine, launch = self.engines.get(instance.token), self._launches.get(instance.token)
+        if launch is not None:
+            launch.end_for(self.pool.snapshot)
+        if engine is None:
+            return NOTHING
+        with only_ours():
+            report = await engine.stop(kill_after=kill_after)
+        await self._told(instance)
+        return report or NOTHING
 
     async def _told(self, instance: Instance) -> None:
         """How it ended is told before that nothing is left of it, unless its driver never tells."""
@@ -371,7 +388,7 @@ class Launching:
     def end_soon(self, instance: Instance, kill_after: float) -> None:
         """Begin to end an engine, or end it sooner; whoever needs to know stops it as well and waits."""
         if instance.token in self.engines:
-            self.keep(self.stop(instance, kill_after))
+            self.keep(self.stop(instance, kill_after, last=False))
 
     def leave(self) -> None:
         """Record that what runs is ended because a manager has left."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from pool_lifecycle import crash_logs, launching
 from pool_lifecycle.causes import Cause, Confidence, ExitStatus, FailureClass, Stage
@@ -20,7 +21,7 @@ from pool_lifecycle.postmortem import Launch
 from pool_lifecycle.records import DriverMisbehaved, EngineEnded, EngineUnhealthy, Record, Trouble
 from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import MemoryProfile
-from tests.twisted import only, returning, twisted
+from tests.twisted import Call, only, returning, twisted
 from tests.worlds import NEW, World, a_world, virtually
 
 # --- what is launched -----------------------------------------------------------------------------------
@@ -316,3 +317,17 @@ async def test_of_an_engine_that_said_nothing_no_log_is_kept(monkeypatch: pytest
         world.pool.launching._keep_log(server, Launch.of(engine.request, 0.0, MemoryProfile()), BROKE)
         assert world.pool.launching.tasks == before
         assert not world.of(Trouble)
+
+
+@virtually
+async def test_what_may_have_escaped_is_told_once_for_people_to_look_at() -> None:
+    """B-PROC-x2: nobody proves that it is ours, so that nobody ends it."""
+
+    async def escaping(call: Call) -> Any:
+        return evolve(await call(), suspects=(4711, 4712))
+
+    async with a_world(twist=twisted(only("stop", escaping))) as world:
+        await world.ready()
+        await world.pool.stop()
+        told = [one.what for one in world.of(Trouble)]
+        assert told == ["of generation 1 these processes may have come, and live on: 4711, 4712"]
