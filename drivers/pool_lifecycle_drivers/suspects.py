@@ -39,8 +39,12 @@ def _is_nobodys(one: Entry, leader: Identity) -> bool:
 
 
 def _is_orphan(one: Entry, table: Table) -> bool:
-    """Whether it was given to us by the kernel. The session of a child of our own has a leader, who lives."""
-    if one.parent != os.getpid():
+    """Whether it was given to us by the kernel.
+
+    What comes of a launch is never in our session: a session can be left, but not joined. Ours may have lost
+    its leader, as that of a daemon has. The session of a child that was given one has a leader, who lives.
+    """
+    if one.parent != os.getpid() or one.session == os.getsid(0):
         return False
     leader = table.by_pid.get(one.session) or read_entry(one.session)
     return leader is None or leader.gone
