@@ -81,10 +81,12 @@ class RehearsedStager(MemoryStager):
         super().__init__(script=script)
         self._diary = diary
 
-    async def stage(self, *, reference: str, progress: Callable[[StageProgress], None]) -> StagedModel:
+    async def stage(
+        self, *, reference: str, digest: str | None, progress: Callable[[StageProgress], None]
+    ) -> StagedModel:
         """As ever."""
         self._diary.note("put the model in place")
-        return await super().stage(reference=reference, progress=progress)
+        return await super().stage(reference=reference, digest=digest, progress=progress)
 
 
 class RehearsedProbe(MemoryHealthProbe):

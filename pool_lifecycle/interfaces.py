@@ -251,22 +251,43 @@ class WorkProbe(Protocol):
 
 
 @frozen
+class ModelDetails:
+    """What a model's own header tells. `memory` is an estimate of the bytes that serving it takes.
+
+    `architecture` and `quantisation` are the format's own words ("llama", "Q4_K_M"), empty where it has none;
+    `parameters` counts weights, `context` is the length it was trained for, in tokens. None: not told.
+    """
+
+    format: str
+    architecture: str = ""
+    quantisation: str = ""
+    parameters: int | None = None
+    context: int | None = None
+    memory: int | None = None
+
+
+@frozen
 class ModelInfo:
     """What a reference stands for before it is staged. `size` in bytes, None when it is not known."""
 
     reference: str
     name: str
     size: int | None = None
+    details: ModelDetails | None = None
 
 
 @frozen
 class StagedModel:
-    """A model in place: complete, readable, at a local `path`. `size` in bytes."""
+    """A model in place: complete, readable, at a local `path`. `size` in bytes, of all its files.
+
+    `digest` is known where one was asked for, and of what was fetched: `sha256:` and 64 hexadecimal digits.
+    """
 
     reference: str
     path: str
     size: int
     digest: str | None = None
+    details: ModelDetails | None = None
 
 
 @frozen
@@ -284,11 +305,33 @@ class ModelStager(Protocol):
     async def resolve(self, *, reference: str) -> ModelInfo:
         """What the reference stands for. Raises DriverError with stage STAGING when it stands for nothing."""
 
-    async def stage(self, *, reference: str, progress: Callable[[StageProgress], None]) -> StagedModel:
-        """Put the model in place, complete or not at all. `progress` is called from the caller's loop."""
+    async def stage(
+        self, *, reference: str, digest: str | None, progress: Callable[[StageProgress], None]
+    ) -> StagedModel:
+        """Put the model in place, complete or not at all. `progress` is called from the caller's loop.
+
+        With a `digest` only a model of that digest is put in place: anything else is a DriverError.
+        Several may ask for the same at once; cancelling one of them harms none of the others.
+        """
 
     async def evict(self, *, model: StagedModel) -> bool:
         """Give back what staging took. True if something was removed; never removes a user's own file."""
+
+
+InUse = Callable[[], frozenset[tuple[str, str | None]]]
+"""Tells which models are in use now, each by reference and digest (None: whatever it is)."""
+
+
+@runtime_checkable
+class Caching(Protocol):
+    """What a stager may be able to do as well: keep what it fetched, for the next time."""
+
+    def keep_in(self, *, folder: str, limit: int | None, in_use: InUse) -> None:
+        """Keep models under `folder`, at most `limit` bytes of them (None: no limit).
+
+        What was not used for longest goes first; what is `in_use` stays, whatever the limit. Called before
+        anything is staged. Nothing is made or looked at before there is something to keep.
+        """
 
 
 # --- GPUs ------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from pool_lifecycle.postmortem import NOT_KEPT, Launch, judged
 from pool_lifecycle.promises import SHOWN, expected, expected_status
 from pool_lifecycle.records import CrashLogKept, EngineEnded
 from pool_lifecycle.recovery import PATIENCE, Found, Unsure, find, handle_of
+from pool_lifecycle.references import stager_of
 from pool_lifecycle.requests import request_for
 from pool_lifecycle.snapshot import Instance, Snapshot
 from pool_lifecycle.spec import PoolSpec
@@ -88,9 +89,9 @@ class Launching:
     async def stage(self, target: Target, progress: Callable[[StageProgress], None], *, keep: Target) -> None:
         """Put the model of a target in place. What is known of others but `keep` is forgotten."""
         reference = target.model or ""
-        stager = self.host.drivers.stager(self.spec.stager)
+        stager = self.host.drivers.stager(self.spec.stager or stager_of(reference))
         await stager.resolve(reference=reference)
-        staged = await stager.stage(reference=reference, progress=progress)
+        staged = await stager.stage(reference=reference, digest=target.digest, progress=progress)
         kept = {known: place for known, place in self._staged.items() if known == keep}
         self._staged = {**kept, target: expected(StagedModel, staged, "stage")}
 

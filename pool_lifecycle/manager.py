@@ -25,6 +25,7 @@ from pool_lifecycle.past import Left, Past, new_lineage, stand_in
 from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.records import Observer
+from pool_lifecycle.references import stager_of
 from pool_lifecycle.registry import Registry
 from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.budget import Budget
@@ -286,7 +287,8 @@ class PoolManager:
 def _know_drivers(drivers: Drivers, spec: PoolSpec) -> None:
     """Raise ConfigError now rather than at the first start."""
     drivers.launcher(spec.launcher)
-    drivers.stager(spec.stager)
+    if spec.stager is not None or spec.model is not None:
+        drivers.stager(spec.stager or stager_of(spec.model or ""))
     drivers.health_probe(spec.health.probe)
     drivers.profile(spec.engine.profile)
     drivers.gpu_probe(spec.gpu_probe)

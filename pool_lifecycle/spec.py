@@ -139,7 +139,7 @@ class PoolSpec:
 
     `model` is a model reference for the stager (`file:/models/a.gguf`), or None for an engine that needs
     none. `device_mask` is what the engine may see (`"0,1"`, `"GPU-<uuid>"`); None means unrestricted.
-    `launcher`, `stager` and `gpu_probe` name drivers. `backoff`, `breaker`, `window` and `classes` say what
+    `launcher`, `stager` (None: whichever the reference asks for) and `gpu_probe` name drivers. `backoff`, `breaker`, `window` and `classes` say what
     becomes of it after a failure. `on_manager_exit`: what becomes of its engine when its manager ends, also
     when that is killed: "stop" it, or "keep" it running for the next manager to adopt.
     """
@@ -157,7 +157,7 @@ class PoolSpec:
     window: Window = field(default=Window(), metadata=checked(a(Window)))
     classes: ClassPolicies = field(default=ClassPolicies(), metadata=checked(a(ClassPolicies)))
     launcher: str = field(default="local", metadata=checked(text("a launcher's name")))
-    stager: str = field(default="file", metadata=checked(text("a stager's name")))
+    stager: str | None = field(default=None, metadata=checked(optional(text("a stager's name"))))
     gpu_probe: str = field(default="none", metadata=checked(text("a GPU probe's name")))
     on_manager_exit: str = field(default="stop", metadata=checked(one_of(("stop", "keep"))))
 

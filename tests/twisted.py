@@ -149,8 +149,10 @@ class TwistedStager:
     async def resolve(self, *, reference: str) -> Any:
         return await self.twist("resolve", lambda: self.real.resolve(reference=reference))
 
-    async def stage(self, *, reference: str, progress: Any) -> Any:
-        return await self.twist("stage", lambda: self.real.stage(reference=reference, progress=progress))
+    async def stage(self, *, reference: str, digest: str | None, progress: Any) -> Any:
+        return await self.twist(
+            "stage", lambda: self.real.stage(reference=reference, digest=digest, progress=progress)
+        )
 
     async def evict(self, *, model: Any) -> Any:
         return await self.twist("evict", lambda: self.real.evict(model=model))

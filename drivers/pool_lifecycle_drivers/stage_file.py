@@ -53,7 +53,9 @@ class FileStager:
         path, size = await asyncio.to_thread(_look, reference)
         return ModelInfo(reference, os.path.basename(path), size)
 
-    async def stage(self, *, reference: str, progress: Callable[[StageProgress], None]) -> StagedModel:
+    async def stage(
+        self, *, reference: str, digest: str | None, progress: Callable[[StageProgress], None]
+    ) -> StagedModel:
         """The file in its place. Raises DriverError with stage STAGING if it cannot be used."""
         # In a thread: a disk or a network share that hangs must not stop the loop.
         path, size = await asyncio.to_thread(_look, reference)

@@ -30,6 +30,7 @@ from pool_lifecycle.interfaces import (
     StageProgress,
 )
 from pool_lifecycle.plugins import Drivers, Interface
+from pool_lifecycle.references import stager_of
 from pool_lifecycle.simulation.trace import QUICK_START, WEEK, Run, Trace
 from pool_lifecycle.spec import PoolSpec
 from pool_lifecycle.testing.memory import (
@@ -105,7 +106,7 @@ class SimulatedHost:
         for spec in specs:
             given[Interface.LAUNCHER][spec.launcher] = self
             given[Interface.HEALTH_PROBE][spec.health.probe] = probe
-            given[Interface.MODEL_STAGER][spec.stager] = Stager(self._staging)
+            given[Interface.MODEL_STAGER][spec.stager or stager_of(spec.model or "")] = Stager(self._staging)
             given[Interface.GPU_PROBE][spec.gpu_probe] = MemoryGpuProbe()
             given[Interface.ENGINE_PROFILE][spec.engine.profile] = Profile()
         return Drivers(given)
@@ -198,9 +199,11 @@ class Stager:
         """Every reference stands for something."""
         return ModelInfo(reference, reference)
 
-    async def stage(self, *, reference: str, progress: Callable[[StageProgress], None]) -> StagedModel:
+    async def stage(
+        self, *, reference: str, digest: str | None, progress: Callable[[StageProgress], None]
+    ) -> StagedModel:
         """In place at once; raises DriverError where the trace says so."""
-        del progress
+        del digest, progress
         run = self._failing(reference)
         if run is not None:
             await asyncio.sleep(run.uptime_seconds)

@@ -31,7 +31,7 @@ async def check_model_stager(
     stager = make()
     assert isinstance(stager, ModelStager), "a model stager has the methods resolve, stage and evict"
     await _refuses(stager.resolve(reference=missing), "resolve")
-    await _refuses(stager.stage(reference=missing, progress=_ignore), "stage")
+    await _refuses(stager.stage(reference=missing, digest=None, progress=_ignore), "stage")
     await _cancelled(stager, reference)
     info = _sound_info(await stager.resolve(reference=reference), reference)
     model = await _staged(stager, info)
@@ -55,7 +55,7 @@ async def _refuses(call: Awaitable[object], verb: str) -> None:
 
 
 async def _cancelled(stager: ModelStager, reference: str) -> None:
-    staging = asyncio.ensure_future(stager.stage(reference=reference, progress=_ignore))
+    staging = asyncio.ensure_future(stager.stage(reference=reference, digest=None, progress=_ignore))
     await asyncio.sleep(0)
     was_under_way = staging.cancel()
     await asyncio.wait((staging,), timeout=SLACK)
@@ -79,7 +79,7 @@ async def _staged(stager: ModelStager, info: ModelInfo) -> StagedModel:
         seen.append(step)
         threads.add(threading.get_ident())
 
-    model = await stager.stage(reference=info.reference, progress=progress)
+    model = await stager.stage(reference=info.reference, digest=None, progress=progress)
     assert isinstance(model, StagedModel), f"stage returns a StagedModel, not {model!r}"
     assert model.reference == info.reference, f"stage keeps the reference, not {model.reference!r}"
     assert info.size in {None, model.size}, f"the staged size is the resolved one, not {model.size}"

@@ -165,14 +165,17 @@ class MemoryStager:
         """Name and size. Raises DriverError for a reference that stands for nothing."""
         return ModelInfo(reference, _model_name(reference), self._size(reference))
 
-    async def stage(self, *, reference: str, progress: Callable[[StageProgress], None]) -> StagedModel:
-        """Stage by the next script. What is in place already is not staged again."""
+    async def stage(
+        self, *, reference: str, digest: str | None, progress: Callable[[StageProgress], None]
+    ) -> StagedModel:
+        """Stage by the next script, with any digest. What is in place already is not staged again."""
         size = self._size(reference)
-        if reference not in self.staged:
+        known = self.staged.get(reference)
+        if known is None or digest not in (None, known.digest):
             script = scripted(self._scripts, len(self.requests), reference)
             self.requests.append(reference)
             await self._carry_over(script, size, progress)
-            self.staged[reference] = StagedModel(reference, f"/memory/{_model_name(reference)}", size)
+            self.staged[reference] = StagedModel(reference, f"/memory/{_model_name(reference)}", size, digest)
         return self.staged[reference]
 
     async def evict(self, *, model: StagedModel) -> bool:

@@ -36,7 +36,7 @@ def model(tmp_path: Path) -> Path:
 
 def stage(reference: str, seen: list[StageProgress] | None = None) -> Coroutine[Any, Any, StagedModel]:
     reports: list[StageProgress] = [] if seen is None else seen
-    return FileStager().stage(reference=reference, progress=reports.append)
+    return FileStager().stage(reference=reference, digest=None, progress=reports.append)
 
 
 def refusal(run_real: Run, reference: str) -> DriverError:

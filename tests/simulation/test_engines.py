@@ -42,7 +42,7 @@ def test_models_are_there_and_stay_there() -> None:
     async def look() -> None:
         stager = Stager(lambda _: None)
         assert (await stager.resolve(reference="chat")).name == "chat"
-        staged = await stager.stage(reference="chat", progress=lambda _: None)
+        staged = await stager.stage(reference="chat", digest=None, progress=lambda _: None)
         assert not await stager.evict(model=staged)
 
     virtual_time.run(look())

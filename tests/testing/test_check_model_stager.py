@@ -34,7 +34,7 @@ class Sound:
             raise DriverError("sound", cause)
         return ModelInfo(reference, "good", self.size)
 
-    async def stage(self, *, reference: str, progress: Progress) -> StagedModel:
+    async def stage(self, *, reference: str, digest: str | None, progress: Progress) -> StagedModel:
         info = await Sound.resolve(self, reference=reference)
         await asyncio.sleep(1)
         self.report(progress)
@@ -79,8 +79,8 @@ class Incomplete(Sound):
 
 
 class Relative(Sound):
-    async def stage(self, *, reference: str, progress: Progress) -> StagedModel:
-        return evolve(await super().stage(reference=reference, progress=progress), path="good")
+    async def stage(self, *, reference: str, digest: str | None, progress: Progress) -> StagedModel:
+        return evolve(await super().stage(reference=reference, digest=digest, progress=progress), path="good")
 
 
 class GoesBack(Sound):
@@ -107,9 +107,9 @@ class ReportsFromAThread(Sound):
 
 
 class SwallowsCancellation(Sound):
-    async def stage(self, *, reference: str, progress: Progress) -> StagedModel:
+    async def stage(self, *, reference: str, digest: str | None, progress: Progress) -> StagedModel:
         try:
-            return await super().stage(reference=reference, progress=progress)
+            return await super().stage(reference=reference, digest=digest, progress=progress)
         except asyncio.CancelledError:
             return StagedModel(reference, "/memory/good", 10)
 
@@ -117,9 +117,11 @@ class SwallowsCancellation(Sound):
 class Changes(Sound):
     count = 0
 
-    async def stage(self, *, reference: str, progress: Progress) -> StagedModel:
+    async def stage(self, *, reference: str, digest: str | None, progress: Progress) -> StagedModel:
         self.count += 1
-        return evolve(await super().stage(reference=reference, progress=progress), path=f"/{self.count}")
+        return evolve(
+            await super().stage(reference=reference, digest=digest, progress=progress), path=f"/{self.count}"
+        )
 
 
 class EvictsTwice(Sound):
@@ -193,8 +195,10 @@ def test_a_broken_promise_on_disk_is_named(
         path.write_bytes(content)
 
     class OnDisk(Sound):
-        async def stage(self, *, reference: str, progress: Progress) -> StagedModel:
-            return evolve(await super().stage(reference=reference, progress=progress), path=str(path))
+        async def stage(self, *, reference: str, digest: str | None, progress: Progress) -> StagedModel:
+            return evolve(
+                await super().stage(reference=reference, digest=digest, progress=progress), path=str(path)
+            )
 
         async def evict(self, *, model: StagedModel) -> bool:
             return removed

@@ -109,9 +109,9 @@ def test_staging_takes_time_and_reports_progress() -> None:
         stager = MemoryStager({"m": 100}, StageScript(takes=8.0, steps=4))
         seen: list[StageProgress] = []
         wanted = StagedModel("m", "/memory/m", 100)
-        assert await timed(stager.stage(reference="m", progress=seen.append)) == (wanted, 8.0)
+        assert await timed(stager.stage(reference="m", digest=None, progress=seen.append)) == (wanted, 8.0)
         assert seen == [StageProgress(done, 100) for done in (25, 50, 75, 100)]
-        assert await timed(stager.stage(reference="m", progress=seen.append)) == (wanted, 0.0)
+        assert await timed(stager.stage(reference="m", digest=None, progress=seen.append)) == (wanted, 0.0)
         assert stager.requests == ["m"]
 
     run(main())
@@ -124,12 +124,12 @@ def test_a_failed_or_cancelled_staging_leaves_nothing() -> None:
         stager = MemoryStager(script=[StageScript(takes=4.0, steps=2, error=BROKEN), StageScript(takes=4.0)])
         seen: list[StageProgress] = []
         with pytest.raises(DriverError, match="no such program"):
-            await stager.stage(reference="m", progress=seen.append)
+            await stager.stage(reference="m", digest=None, progress=seen.append)
         assert len(seen) == 1
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(stager.stage(reference="m", progress=seen.append), 3.0)
+            await asyncio.wait_for(stager.stage(reference="m", digest=None, progress=seen.append), 3.0)
         assert stager.staged == {}
-        model = await stager.stage(reference="m", progress=seen.append)
+        model = await stager.stage(reference="m", digest=None, progress=seen.append)
         assert stager.staged == {"m": model}
 
     run(main())
@@ -140,7 +140,7 @@ def test_evicting_removes_what_was_staged_once() -> None:
 
     async def main() -> None:
         stager = MemoryStager()
-        model = await stager.stage(reference="m", progress=lambda _: None)
+        model = await stager.stage(reference="m", digest=None, progress=lambda _: None)
         assert [await stager.evict(model=model) for _ in range(2)] == [True, False]
 
     run(main())
@@ -202,7 +202,9 @@ def test_drivers_made_by_name_work_at_once() -> None:
     """Any model is staged, any engine launched, and every look finds it healthy, with no GPU there."""
 
     async def main() -> None:
-        assert (await MemoryStager().stage(reference="hf:a/b", progress=lambda _: None)).path == "/memory/b"
+        assert (
+            await MemoryStager().stage(reference="hf:a/b", digest=None, progress=lambda _: None)
+        ).path == "/memory/b"
         assert (await MemoryLauncher().launch(request=REQUEST)).ready
         assert (await MemoryHealthProbe().check(target=TARGET, timeout=1.0)).ok
         assert await MemoryGpuProbe().devices() == ()

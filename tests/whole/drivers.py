@@ -230,7 +230,9 @@ class Stager:
     async def _resolve(self, reference: str) -> ModelInfo:
         return ModelInfo(reference, reference)
 
-    async def stage(self, *, reference: str, progress: Callable[[StageProgress], None]) -> StagedModel:
+    async def stage(
+        self, *, reference: str, digest: str | None, progress: Callable[[StageProgress], None]
+    ) -> StagedModel:
         """In some steps."""
         return await self.life.call("stage", _pool_of(reference), lambda: self._stage(reference, progress))
 
