@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from pool_lifecycle.cancelling import heed
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.device_memory import until_enough
-from pool_lifecycle.errors import DriverError, PoolLifecycleError, StoreError
+from pool_lifecycle.errors import DriverError, PoolLifecycleError, StateDirError, StoreError
 from pool_lifecycle.events import (
     Cleared,
     Drained,
@@ -37,7 +37,7 @@ from pool_lifecycle.host import Host
 from pool_lifecycle.interfaces import Engine, StageProgress
 from pool_lifecycle.launching import Launching
 from pool_lifecycle.leases import LeaseBook
-from pool_lifecycle.lifecycle import Activity
+from pool_lifecycle.lifecycle import Activity, PoolState
 from pool_lifecycle.notes import patience
 from pool_lifecycle.readiness import Readiness
 from pool_lifecycle.snapshot import Instance, Snapshot
@@ -60,6 +60,9 @@ class Subject(Protocol):
     def snapshot(self) -> Snapshot:
         """As it is now."""
 
+    def spec_of(self, target: Target) -> PoolSpec:
+        """What an engine for this target is launched from."""
+
     def tell(self, event: Event) -> None:
         """Take a step."""
 
@@ -74,18 +77,32 @@ Runner = Callable[[Subject, int], Awaitable[Outcome]]
 
 
 async def stage(pool: Subject, epoch: int) -> Outcome:
-    """Look whether the launch can work at all, then put the model in place."""
-    target = _target(pool.snapshot)
-    if not pool.snapshot.engines:  # else the port, for one, is rightly in use: by our own engine
-        pool.see("checking whether the engine can be launched")
-        with during(Stage.PREFLIGHT):
-            causes = await pool.launching.preflight(target)
-        if causes:
-            return Failed(epoch=epoch, cause=min(causes, key=lambda cause: cause.heals))
+    """Look whether the launch can work at all, then put the model in place.
+
+    Whether two engines fit is known for sure only when the model is here.
+    """
+    target, launching = _target(pool.snapshot), pool.launching
+    ahead = bool(pool.snapshot.engines)
+    if cause := await _hindrance(pool, launching.preflight_ahead if ahead else launching.preflight):
+        return Failed(epoch=epoch, cause=cause)
     if target.model is not None:
         pool.see(f"staging {target.model}")
-        await pool.launching.stage(target, partial(_staging, pool, epoch), keep=pool.snapshot.target)
+        await launching.stage(target, partial(_staging, pool, epoch), keep=pool.snapshot.target)
+    if pool.snapshot.state is PoolState.SURGING_STAGING and (
+        cause := await _hindrance(pool, launching.preflight_beside)
+    ):
+        return Failed(epoch=epoch, cause=cause)
     return Staged(epoch)
+
+
+async def _hindrance(
+    pool: Subject, preflight: Callable[[Target], Awaitable[tuple[Cause, ...]]]
+) -> Cause | None:
+    """Why the launch cannot work: what does not heal comes first."""
+    pool.see("checking whether the engine can be launched")
+    with during(Stage.PREFLIGHT):
+        causes = await preflight(_target(pool.snapshot))
+    return min(causes, key=lambda cause: cause.heals, default=None)
 
 
 def _target(snapshot: Snapshot) -> Target:
@@ -164,12 +181,17 @@ FLOOD_GAP = 0.010
 
 
 async def drain(pool: Subject, epoch: int) -> Outcome:
-    """Wait for the last lease of the serving generation; end a spare meanwhile, if there is one."""
+    """Wait for the last lease on any engine; end a spare as soon as it has none."""
     snapshot = pool.snapshot
-    for spare in snapshot.spares:
-        pool.launching.end_soon(spare, pool.spec.limits.stop_grace)
-    await _no_lease(pool, snapshot.serving or 0)
+    await asyncio.gather(
+        _no_lease(pool, snapshot.serving or 0), *(_drained(pool, spare) for spare in snapshot.spares)
+    )
     return Drained(epoch)
+
+
+async def _drained(pool: Subject, spare: Instance) -> None:
+    await _no_lease(pool, spare.generation)
+    pool.launching.end_soon(spare, pool.spec.limits.stop_grace)
 
 
 async def _no_lease(pool: Subject, generation: int) -> None:
@@ -230,7 +252,14 @@ def _grace(pool: Subject, instance: Instance) -> float:
 
 
 async def retire(pool: Subject, epoch: int) -> Outcome:
-    """Let the spare's leases finish while there is time, then end it."""
+    """Let the spare's leases finish while there is time, then end it.
+
+    What serves is handed off first: that may have been the new one, before it failed.
+    """
+    server = pool.snapshot.server
+    if server is not None and server.token in pool.launching.engines:
+        with contextlib.suppress(StateDirError):
+            await pool.launching.hand_off(server, pool.launching.engines[server.token])
     for spare in pool.snapshot.spares:
         patience = (spare.kill_at or 0.0) - pool.spec.limits.stop_grace - pool.host.loop.time()
         try:

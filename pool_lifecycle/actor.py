@@ -23,11 +23,13 @@ from pool_lifecycle.answers import judge_of
 from pool_lifecycle.causes import Stage
 from pool_lifecycle.errors import EngineStuck, ManagerClosed, StoreError
 from pool_lifecycle.events import (
+    Declared,
     Event,
     Failed,
     Halt,
     Outcome,
     Overdue,
+    Target,
     Unhealthy,
     Wish,
 )
@@ -50,6 +52,7 @@ from pool_lifecycle.snapshot import (
     OpenGate,
     Persist,
     Snapshot,
+    rules_of,
 )
 from pool_lifecycle.staff import Staff
 from pool_lifecycle.step import step
@@ -71,6 +74,7 @@ class Actor:
 
     __slots__ = (
         "_closed",
+        "_declared",
         "_leaving",
         "_lenient",
         "_mailbox",
@@ -87,6 +91,7 @@ class Actor:
 
     def __init__(self, spec: PoolSpec, host: Host, *, lineage: str, kept: Kept | None = None) -> None:
         self.spec = spec
+        self._declared: PoolSpec | None = None
         self.host = host
         self.book = LeaseBook(spec.pool_id, spec.slots, host.clock, first_token=host.tokens_from)
         new = Snapshot.new(
@@ -150,6 +155,32 @@ class Actor:
         if self._staff_ is None:
             self._staff_ = Staff.of(self, self._report)
         return self._staff_
+
+    # --- what it is declared as ------------------------------------------------------------------------
+
+    @property
+    def declared(self) -> PoolSpec:
+        """As it was declared last, whether or not an engine of that kind serves by now."""
+        return self._declared or self.spec
+
+    def spec_of(self, target: Target) -> PoolSpec:
+        """What an engine for this target is launched from."""
+        declared = self._declared
+        return self.spec if declared is None or declared.variant != target.variant else declared
+
+    def redeclare(self, spec: PoolSpec) -> None:
+        """From now on its policies are those of `spec`; its engine and model are once it is reloaded."""
+        self._declared = spec
+        self.spec = evolve(spec, engine=self.spec.engine, slots=self.spec.slots)
+        self._commit(self._snapshot.target)
+
+    def _commit(self, target: Target) -> None:
+        """The engine is now declared as what its target says."""
+        if self._declared is None:
+            return
+        self.spec = self.spec_of(target)
+        self._declared = None if self.spec is self._declared else self._declared
+        self.tell(Declared(rules_of(self.spec, self.host.blame.breaker)))
 
     @property
     def launching(self) -> Launching:
@@ -237,7 +268,7 @@ class Actor:
 
     def _kept(self) -> Kept:
         spec, book = self.spec, self.book
-        return Kept(self._snapshot, self.host.now(), spec.launcher, spec.model, book.next_token)
+        return Kept(self._snapshot, self.host.now(), spec.launcher, self.declared.target, book.next_token)
 
     def _passage(self, effects: tuple[Effect, ...]) -> Passage | None:
         """The row that was taken, if it changed the pool's state or answered somebody."""
@@ -257,6 +288,8 @@ class Actor:
             self._staff.health.follow(after)
         if after.crashes is not before.crashes:
             self._blame(after)
+        if after.target is not before.target:
+            self._commit(after.target)
         self._arm()
 
     def _clear(self, known: tuple[Instance, ...] = ()) -> None:
@@ -268,8 +301,8 @@ class Actor:
 
     def _share_circuits(self, before: Snapshot, after: Snapshot) -> None:
         if after.circuits is not before.circuits:
-            both = zip(before.circuits, after.circuits, strict=True)
-            self.host.shared.follow((new for old, new in both if new is not old), self.pool_id)
+            old = set(map(id, before.circuits))
+            self.host.shared.follow((one for one in after.circuits if id(one) not in old), self.pool_id)
 
     def _blame(self, after: Snapshot) -> None:
         if after.crashes and after.rules.treatment(after.crashes[-1].kind).blames_device:
@@ -312,7 +345,8 @@ class Actor:
 
     def _overdue(self, event: Overdue) -> Overdue:
         """The news that time is up, with all that makes a good cause of it."""
-        log = self.host.paths.log(self.pool_id)
+        newest = self._snapshot.newest
+        log = self.host.paths.log(self.pool_id, aside=newest is not None and newest.aside)
         chance, seen, stage = self.host.chance(), self._observed, self._stage
         return evolve(event, chance=chance, observed=seen, stage=stage, log=log)
 
@@ -325,7 +359,10 @@ class Actor:
         server = self._snapshot.server
         assert server is not None  # the step that asks for it has just found it healthy
         assert server.handle is not None  # it was launched before it was found healthy
-        self.book.open(generation, url_of(server.handle))
+        slots = self.spec_of(server.target).slots
+        if slots != self.book.slots:
+            self.host.registry.update(self.pool_id, slots_total=slots)
+        self.book.open(generation, url_of(server.handle), slots)
 
     def _report(self, outcome: Outcome) -> None:
         """Tell the outcome. Work that may not fail is left to its state's deadline when it did."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import filterfalse
+from typing import Protocol
 
 from pool_lifecycle.accounts import Accounts
+from pool_lifecycle.events import Target
 from pool_lifecycle.host import Host
 from pool_lifecycle.kept import Kept
 from pool_lifecycle.leases import LeaseBook
@@ -30,16 +32,31 @@ from pool_lifecycle.snapshot import CircuitChanged, Dropped, Notify, Snapshot
 from pool_lifecycle.spec import PoolSpec
 
 
+class Declared(Protocol):
+    """What is seen here of the pool."""
+
+    spec: PoolSpec
+    host: Host
+    book: LeaseBook
+
+    def spec_of(self, target: Target) -> PoolSpec:
+        """What an engine for this target is launched from."""
+
+
 class Announcer:
     """Speaks for one pool. `accounts` knows how its drains went."""
 
-    __slots__ = ("_book", "_host", "_spec", "accounts")
+    __slots__ = ("_book", "_host", "_pool", "accounts")
 
-    def __init__(self, spec: PoolSpec, host: Host, book: LeaseBook) -> None:
-        self._spec = spec
-        self._host = host
-        self._book = book
-        self.accounts = Accounts(spec.pool_id)
+    def __init__(self, pool: Declared) -> None:
+        self._pool = pool
+        self._host = pool.host
+        self._book = pool.book
+        self.accounts = Accounts(pool.spec.pool_id)
+
+    @property
+    def _spec(self) -> PoolSpec:
+        return self._pool.spec
 
     def go_on(self, snapshot: Snapshot) -> None:
         """The pool goes on as an earlier manager left it: readers are to know how that is."""
@@ -63,8 +80,7 @@ class Announcer:
             )
         )
         if redeclared(kept, self._spec) and snapshot.target == kept.snapshot.target:
-            what = f"it goes on with {kept.snapshot.target.model!r}, but {self._spec.model!r} is declared"
-            self._host.trouble(self._spec.pool_id, f"{what}: reload it to change that")
+            self._host.trouble(self._spec.pool_id, _differs(snapshot.target.model, self._spec.model))
 
     def moved(self, notice: Notify, before: Snapshot, after: Snapshot) -> None:
         """A row was taken. Readers know it before observers do, who are told of a failure first."""
@@ -72,7 +88,7 @@ class Announcer:
         now, leases = self._host.clock(), self._book.count
         step = Step(notice, before, after, now, self._host.wall)
         news = (
-            *restart_news(step, self._spec.engine.version),
+            *restart_news(step, self._version(before)),
             *self.accounts.follow(notice, leases, before, after, now),
         )
         lasted, told = now - before.since, any(map(_tells, news))
@@ -92,6 +108,11 @@ class Announcer:
         """The engine that these held leases on is gone."""
         self._host.observe(LeasesEnded(self._spec.pool_id, self._host.clock(), "lost", holders))
 
+    def _version(self, snapshot: Snapshot) -> str | None:
+        """That of the engine that serves, or is to."""
+        engine = snapshot.server or snapshot.newest
+        return self._pool.spec_of(engine.target if engine else snapshot.target).engine.version
+
     def _publish(self, before: Snapshot | None, after: Snapshot) -> None:
         state = LIFECYCLE.states[after.state]
         fields = EntryFields(
@@ -99,11 +120,17 @@ class Announcer:
             ready=state.serving,
             draining=after.state in DRAINS,
             last_error=str(after.cause) if after.cause else None,
-            engine_version=self._spec.engine.version if state.live else None,
+            engine_version=self._version(after) if state.live else None,
         )
         if state.serving and (before is None or after.serving != before.serving):
             fields["heartbeat_ms"] = int(self._host.wall() * 1000)
         self._host.registry.note(self._spec.pool_id, fields)
+
+
+def _differs(goes_on: str | None, declared: str | None) -> str:
+    if goes_on == declared:
+        return "it goes on with the engine as it was launched, but another one is declared: reload it"
+    return f"it goes on with {goes_on!r}, but {declared!r} is declared: reload it to change that"
 
 
 def _fails(record: Record) -> bool:

@@ -17,6 +17,7 @@ from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import (
     EngineStuck,
+    NoRoomForTwo,
     PoolLifecycleError,
     ReloadFailed,
     ReloadRefused,
@@ -24,7 +25,7 @@ from pool_lifecycle.errors import (
     StartFailed,
     Superseded,
 )
-from pool_lifecycle.events import AllowOne, Drain, Halt, Reload, Reset, Start, Stop, Strategy, Wish
+from pool_lifecycle.events import AllowOne, Drain, Halt, Reload, Reset, Resume, Start, Stop, Wish
 from pool_lifecycle.guards import reload_permit
 from pool_lifecycle.lifecycle import LIFECYCLE, Mark, PoolEvent, PoolState
 from pool_lifecycle.notes import CHANGING
@@ -170,7 +171,20 @@ def _reload(wish: Reload, snapshot: Snapshot, notice: Notify) -> Answer | None:
     overtaken_by = _OVERTAKES.get(notice.event)
     if overtaken_by is not None:
         return _superseded("reload", by=overtaken_by, snapshot=snapshot)
+    if (
+        notice.source is S.SURGING_STAGING
+        and notice.cause is not None
+        and notice.cause.stage is Stage.PREFLIGHT
+    ):
+        return _no_room(snapshot, notice.cause)
     return Answer(ReloadFailed(_why_not(notice), pool_id=snapshot.pool_id, state=snapshot.state))
+
+
+def _resume(snapshot: Snapshot, notice: Notify) -> Answer:
+    """Over once its row was taken."""
+    if notice.event is PoolEvent.RESUME and notice.mark == M.REFUSED:
+        return _refused(snapshot, notice.why, "wait for the change of model to end")
+    return DONE
 
 
 def _asked_to_reload(wish: Reload, snapshot: Snapshot, notice: Notify) -> Answer | None:
@@ -179,8 +193,8 @@ def _asked_to_reload(wish: Reload, snapshot: Snapshot, notice: Notify) -> Answer
         case M.UNCHANGED | M.CONFIGURED:
             return DONE
         case M.REFUSED:
-            if wish.strategy is Strategy.SURGE and reload_permit(snapshot):
-                return _refused(snapshot, *_NO_SURGE)
+            if wish.short is not None and reload_permit(snapshot):
+                return _no_room(snapshot, wish.short)
             return _refused(snapshot, *_not_closed(snapshot))
         case M.BUSY if snapshot.plan is not None and snapshot.plan.target != wish.target:
             why = f"{notice.why}, and one to {snapshot.plan.target.model!r} is under way"
@@ -199,10 +213,9 @@ def _not_closed(snapshot: Snapshot) -> tuple[str, str]:
     return "a circuit was not closed", "try again"
 
 
-_NO_SURGE = (
-    "a surge is not offered yet, as nobody can say whether two engines fit",
-    "use strategy stage_first, which needs no room for two",
-)
+def _no_room(snapshot: Snapshot, short: Cause) -> Answer:
+    return Answer(NoRoomForTwo(short, pool_id=snapshot.pool_id, state=snapshot.state))
+
 
 _OVERTAKES: dict[PoolEvent, str] = {
     PoolEvent.DRAIN: "a drain",
@@ -247,5 +260,7 @@ def judge_of(wish: Wish, clock: Clock) -> Judge | None:
             return partial(_judged, _DRAIN)
         case Reload():
             return partial(_reload, wish)
+        case Resume():
+            return _resume
         case _:
             return None

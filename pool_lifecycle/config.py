@@ -35,7 +35,7 @@ from pool_lifecycle.errors import ConfigError, Problem
 from pool_lifecycle.plugins import Drivers, Interface
 from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.budget import Budget
-from pool_lifecycle.spec import EngineSpec, HealthSpec, PoolSpec
+from pool_lifecycle.spec import EngineSpec, HealthSpec, Models, PoolSpec
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
 
@@ -53,12 +53,14 @@ MOST_PROBLEMS = 100
 class ManagerSettings:
     """What a file says about the manager. `state_dir` None leaves it to the program that reads the file.
 
-    `restarts` is how many restarts the host can take, `blame` when a device is to blame for crashes.
+    `restarts` is how many restarts the host can take, `blame` when a device is to blame for crashes, `models`
+    where fetched models are kept.
     """
 
     state_dir: str | None = field(default=None, metadata=checked(optional(text("a folder"))))
     restarts: Budget = field(default=Budget(), metadata=checked(a(Budget)))
     blame: Blame = field(default=Blame(), metadata=checked(a(Blame)))
+    models: Models = field(default=Models(), metadata=checked(a(Models)))
 
     def __attrs_post_init__(self) -> None:
         check_all(self)
@@ -190,6 +192,7 @@ class _PathField:
 
 _PATHS: dict[tuple[type, str], _PathField] = {
     (ManagerSettings, "state_dir"): _PathField(str, _path),
+    (Models, "folder"): _PathField(str, _path),
     (EngineSpec, "cwd"): _PathField(str, _path),
     (EngineSpec, "binary"): _PathField(str, _program),
     (HealthSpec, "command"): _PathField(list, _command),

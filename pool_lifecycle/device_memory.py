@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from pool_lifecycle.cancelling import heed
+from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.host import Host
 from pool_lifecycle.interfaces import Device
@@ -28,6 +29,16 @@ async def until_enough(spec: PoolSpec, host: Host, see: See) -> None:
         see(f"device {short.index} has {short.memory_free} of {needed} bytes free")
         await asyncio.sleep(LOOK)
         heed()
+
+
+async def shortage(spec: PoolSpec, host: Host, needed: int | None) -> Cause | None:
+    """Why an engine that needs so much on each of its devices does not fit there now; None if it does."""
+    short = None if needed is None else await _short(spec, host, needed)
+    if short is None or needed is None:
+        return None
+    what = f"device {short.index} has {short.memory_free} bytes free, {needed - short.memory_free} too few"
+    help_ = "end something that uses the device, or use a strategy that needs no room for two engines"
+    return Cause(FailureClass.PREFLIGHT, Stage.PREFLIGHT, f"{what} of {needed}", remedy=help_)
 
 
 async def _short(spec: PoolSpec, host: Host, needed: int) -> Device | None:

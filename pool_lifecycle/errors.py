@@ -215,6 +215,20 @@ class ReloadRefused(PoolLifecycleError):
     """The reload was not begun: another is under way, no permit, or it cannot fit."""
 
 
+class NoRoomForTwo(ReloadRefused):
+    """A surge was not begun, or not gone on with: there is no room for two engines. `cause` says why.
+
+    The old engine serves, as before.
+    """
+
+    def __init__(self, cause: Cause, *, pool_id: str, state: str) -> None:
+        self.cause = cause
+        what = f"reload refused: {cause.message}"
+        super().__init__(
+            what, pool_id=pool_id, state=state, remedy=cause.remedy or "use strategy stage_first"
+        )
+
+
 class Superseded(PoolLifecycleError):
     """A later command ended what this caller waited for. `by` names that command."""
 

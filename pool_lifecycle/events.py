@@ -12,7 +12,7 @@ delay that an outcome may lead to. Durations are in seconds.
 from __future__ import annotations
 
 import enum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
@@ -20,6 +20,9 @@ from pool_lifecycle.causes import Cause, ExitStatus, Stage
 from pool_lifecycle.interfaces import EngineHandle
 from pool_lifecycle.lifecycle import PoolEvent
 from pool_lifecycle.restart.circuit import Circuit
+
+if TYPE_CHECKING:
+    from pool_lifecycle.snapshot import Rules
 
 
 class Strategy(enum.StrEnum):
@@ -32,10 +35,14 @@ class Strategy(enum.StrEnum):
 
 @frozen
 class Target:
-    """What an engine serves: a model reference (None: an engine without a model) and its digest, if known."""
+    """What an engine is launched for: a model reference (None: no model), and its digest, if known.
+
+    `variant` names the declaration of the engine itself (`PoolSpec.variant`).
+    """
 
     model: str | None = None
     digest: str | None = None
+    variant: str = ""
 
 
 # --- wishes ----------------------------------------------------------------------------------------
@@ -89,13 +96,13 @@ class Resume(Wish):
 
 @frozen
 class Reload(Wish):
-    """Change the model. `fits` says whether both engines could run at once; only surge asks."""
+    """Change the model. `short` says why two engines cannot live side by side; only surge asks."""
 
     kind: ClassVar[PoolEvent] = PoolEvent.RELOAD
     target: Target
     strategy: Strategy = Strategy.DRAIN_FIRST
     drain_deadline: float | None = None
-    fits: bool = False
+    short: Cause | None = None
 
 
 @frozen
@@ -233,6 +240,13 @@ class Shared:
     circuit: Circuit
 
 
+@frozen
+class Declared:
+    """Other numbers were declared for the pool."""
+
+    rules: Rules
+
+
 # --- news of time ----------------------------------------------------------------------------------
 
 
@@ -266,5 +280,5 @@ class RanStably:
     period: float
 
 
-Event = Wish | Outcome | Launched | Exited | Cleared | Unhealthy | Shared | CircuitDue | RanStably
+Event = Wish | Outcome | Launched | Exited | Cleared | Unhealthy | Shared | Declared | CircuitDue | RanStably
 """Everything `step` accepts."""

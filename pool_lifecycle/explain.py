@@ -114,10 +114,12 @@ _WHAT: dict[PoolState, str] = {
     S.RELOADING_STAGING: "the model is being changed; the new one is being put in place",
     S.RELOADING_STOPPING: "the model is being changed; the old engine is being ended",
     S.RELOADING_STARTING: "the model is being changed; the new engine is not healthy yet",
+    S.RELOADING_PROVING: "the new model serves, and has to prove itself",
     S.RELOADING_UNDOING: "the new model failed; its engine is being ended",
     S.RELOADING_RESTORING: "the new model failed; the old one is on its way back",
     S.SURGING_STAGING: "the engine serves while the new model is put in place",
     S.SURGING_STARTING: "the engine serves while the new one starts beside it",
+    S.SURGING_PROVING: "the new engine serves, and the old one waits whether it does well",
     S.RETIRING: "the engine serves; the other one may finish and is then ended",
 }
 

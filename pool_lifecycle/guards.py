@@ -39,7 +39,7 @@ def can_heal(snapshot: Snapshot) -> bool:
 
 def _refused(snapshot: Snapshot, event: Event) -> bool:
     assert isinstance(event, Reload)
-    return not reload_permit(snapshot) or (event.strategy is Strategy.SURGE and not event.fits)
+    return not reload_permit(snapshot) or (event.strategy is Strategy.SURGE and event.short is not None)
 
 
 def _asks_for(strategy: Strategy) -> Guard:
@@ -70,6 +70,8 @@ LIFECYCLE_GUARDS: dict[When, Guard] = {
     When.STAGE_FIRST: _asks_for(Strategy.STAGE_FIRST),
     When.STAGED_AHEAD: _staged_ahead,
     When.SPARE_LEFT: lambda snapshot, _: bool(snapshot.spares),
+    When.SPARE_LIVES: lambda snapshot, _: snapshot.spare_lives,
+    When.TRUSTED: lambda snapshot, _: not snapshot.rules.limits.proving,
 }
 """`NO_QUARANTINE` is asked after the circuits heard `allow_one`: one that still refuses is a quarantine, or
 somebody else's trial."""

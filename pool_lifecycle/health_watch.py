@@ -259,7 +259,7 @@ class HealthWatch:
         self, engine: Instance, look: Readiness, limit: float, leases: int
     ) -> asyncio.Task[Reading | None] | None:
         """Read the counter beside the check, so that one time-out is enough for both; only if it matters."""
-        work = look.work if leases or self._failed or not self._tried else None
+        work = look.work(engine) if leases or self._failed or not self._tried else None
         if work is None:
             return None
         reading = look.read(engine, work, self._progress)

@@ -12,14 +12,17 @@ from attrs import define, field
 
 from pool_lifecycle.boot import Boot
 from pool_lifecycle.errors import StoreError
+from pool_lifecycle.interfaces import Caching, InUse, ModelStager
 from pool_lifecycle.kept import Kept, KeptHost, Moment, Passage
 from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.records import CircuitMoved, DriverMisbehaved, Observer, Record, Trouble
+from pool_lifecycle.references import stager_of
 from pool_lifecycle.registry import Registry
 from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.budget import Budget
 from pool_lifecycle.shared_circuits import SharedCircuits
 from pool_lifecycle.snapshot import CircuitChanged
+from pool_lifecycle.spec import Models
 from pool_lifecycle.statedir import StateDir
 from pool_lifecycle.store import Store
 from pool_lifecycle.ticks import Ticks
@@ -39,6 +42,7 @@ class Host:
     late. `turns` gives the pools' restarts their turns, `shared` has the circuits of devices. Who copies a
     log holds `copying`: one at a time is enough for a disk. `copies` has all that are under way or wait. The
     pools' fencing tokens begin with `tokens_from`.
+    Fetched `models` are kept as that says, and `models_in_use` always.
     `forked` says that this is a copy in a forked child, which must not act.
     """
 
@@ -59,6 +63,9 @@ class Host:
     copying: asyncio.Lock = field(factory=asyncio.Lock, init=False)
     copies: set[asyncio.Task[None]] = field(factory=set, init=False)
     forked: bool = field(default=False, init=False)
+    models: Models = field(factory=Models)
+    models_in_use: InUse = field(default=frozenset)
+    _stagers: set[str] = field(factory=set, init=False)
     _unkept: dict[str, Exception] = field(factory=dict, init=False)
     turns: Turns = field(init=False)
     shared: SharedCircuits = field(init=False)
@@ -68,6 +75,17 @@ class Host:
         self.ticks = Ticks(self.loop)
         self.turns = Turns(self.restarts, self.clock)
         self.shared = SharedCircuits(self.blame, self.clock, self._circuit_moved, self.keep_shared)
+
+    def stager(self, declared: str | None, reference: str) -> ModelStager:
+        """What stages `reference`: the declared driver, else the one for such references."""
+        name = declared or stager_of(reference)
+        stager = self.drivers.stager(name)
+        if name not in self._stagers:
+            self._stagers.add(name)
+            if isinstance(stager, Caching):
+                folder = self.models.folder or self.paths.models()
+                stager.keep_in(folder=folder, limit=self.models.limit, in_use=self.models_in_use)
+        return stager
 
     def chance(self) -> float:
         """A number in [-1, 1]."""

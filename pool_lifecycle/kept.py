@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from pool_lifecycle.events import Target
 from pool_lifecycle.restart.circuit import Circuit
 from pool_lifecycle.snapshot import Notify, Snapshot
 
@@ -37,18 +38,21 @@ class KeptLease:
     expires_at: float | None = None
 
 
+NO_TARGET = Target()
+
+
 @frozen
 class Kept:
     """Everything there is to know about a pool under the next manager.
 
-    `snapshot` is without its rules, which are declared anew. `declared` is the model that its spec named,
+    `snapshot` is without its rules, which are declared anew. `declared` is what its spec wanted launched,
     `launcher` the driver that has its engines. No lease was ever given `next_token` or a higher token.
     """
 
     snapshot: Snapshot
     moment: Moment
     launcher: str
-    declared: str | None = None
+    declared: Target = NO_TARGET
     next_token: int = 1
     leases: tuple[KeptLease, ...] = ()
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from pool_lifecycle import crash_logs, handoff, log_follower
 from pool_lifecycle.addressing import url_of
 from pool_lifecycle.awake import patiently
 from pool_lifecycle.cancelling import only_ours
 from pool_lifecycle.causes import LOST, Cause, Confidence, ExitStatus, FailureClass, Stage
+from pool_lifecycle.device_memory import shortage
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.events import Event, Exited, Launched, Target
 from pool_lifecycle.host import Host
@@ -23,6 +24,7 @@ from pool_lifecycle.interfaces import (
     EngineProfile,
     ExitZero,
     LaunchRequest,
+    ModelInfo,
     StagedModel,
     StageProgress,
     StopReport,
@@ -33,8 +35,7 @@ from pool_lifecycle.postmortem import NOT_KEPT, Launch, judged
 from pool_lifecycle.promises import SHOWN, expected, expected_status
 from pool_lifecycle.records import CrashLogKept, EngineEnded
 from pool_lifecycle.recovery import PATIENCE, Found, Unsure, find, handle_of
-from pool_lifecycle.references import stager_of
-from pool_lifecycle.requests import request_for
+from pool_lifecycle.requests import needs, request_for
 from pool_lifecycle.snapshot import Instance, Snapshot
 from pool_lifecycle.spec import PoolSpec
 from pool_lifecycle.verdict import FailedCheck
@@ -52,9 +53,14 @@ NEWS_TAKES = 1.0
 class Owner(Protocol):
     """What is seen here of the pool."""
 
+    spec: PoolSpec
+
     @property
     def snapshot(self) -> Snapshot:
         """As it is now."""
+
+    def spec_of(self, target: Target) -> PoolSpec:
+        """What an engine for this target is launched from."""
 
     def tell(self, event: Event) -> None:
         """Take a step."""
@@ -64,7 +70,6 @@ class Owner(Protocol):
 class Launching:
     """One pool's way to its drivers. `engines` has every engine, by launch token, until it is forgotten."""
 
-    spec: PoolSpec
     host: Host
     pool: Owner
     engines: dict[str, Engine] = field(factory=dict, init=False)
@@ -79,26 +84,58 @@ class Launching:
 
     # --- before the launch -----------------------------------------------------------------------------
 
+    @property
+    def spec(self) -> PoolSpec:
+        """What its pool is declared as."""
+        return self.pool.spec
+
     async def preflight(self, target: Target) -> tuple[Cause, ...]:
         """Everything known beforehand to make the launch fail."""
-        self._port = await self._choose_port()
-        instance = Instance(0, "preflight", target)
-        causes = await self.launcher.preflight(request=self.request(instance, self._port))
+        self._port = await self._choose_port(target)
+        return await self._preflight(self.request(_candidate(target), self._port))
+
+    async def preflight_ahead(self, target: Target) -> tuple[Cause, ...]:
+        """The same while the old engine lives, whose port and memory will be free by then."""
+        port = await self._reserved_port(target)
+        return await self._preflight(evolve(self.request(_candidate(target), port), memory=None))
+
+    async def preflight_beside(self, target: Target) -> tuple[Cause, ...]:
+        """Everything known to make a launch beside the engine that lives fail: both need their room."""
+        spec = self.pool.spec_of(target)
+        if spec.engine.port is not None:
+            return (_one_port(spec.engine.port),)
+        self._port = await self._reserved_port(target)
+        staged = self._staged.get(target) or await self._resolved(target)
+        needed, of_devices = needs(spec, staged)
+        request = evolve(self.request(_candidate(target), self._port), memory=needed)
+        short = await shortage(spec, self.host, of_devices)
+        return (*await self._preflight(request), *(() if short is None else (short,)))
+
+    async def _preflight(self, request: LaunchRequest) -> tuple[Cause, ...]:
+        causes = await self.launcher.preflight(request=request)
         return tuple(expected(Cause, one, "preflight") for one in causes)
+
+    async def _resolved(self, target: Target) -> ModelInfo | None:
+        if target.model is None:
+            return None
+        stager = self.host.stager(self.spec.stager, target.model)
+        return expected(ModelInfo, await stager.resolve(reference=target.model), "resolve")
 
     async def stage(self, target: Target, progress: Callable[[StageProgress], None], *, keep: Target) -> None:
         """Put the model of a target in place. What is known of others but `keep` is forgotten."""
         reference = target.model or ""
-        stager = self.host.drivers.stager(self.spec.stager or stager_of(reference))
+        stager = self.host.stager(self.spec.stager, reference)
         await stager.resolve(reference=reference)
         staged = await stager.stage(reference=reference, digest=target.digest, progress=progress)
         kept = {known: place for known, place in self._staged.items() if known == keep}
         self._staged = {**kept, target: expected(StagedModel, staged, "stage")}
 
-    async def _choose_port(self) -> int:
-        engine = self.spec.engine
-        if engine.port is not None:
-            return engine.port
+    async def _choose_port(self, target: Target) -> int:
+        declared = self.pool.spec_of(target).engine.port
+        return await self._reserved_port(target) if declared is None else declared
+
+    async def _reserved_port(self, target: Target) -> int:
+        engine = self.pool.spec_of(target).engine
         return expected(int, await self.launcher.reserve_port(host=engine.host), "reserve_port")
 
     # --- the launch ------------------------------------------------------------------------------------
@@ -152,11 +189,12 @@ class Launching:
         handle = instance.handle or (engine.handle if engine is not None else None)
         assert handle is not None  # one of the two says who it is
         now, known = self.host.loop.time(), instance.handle is not None
-        begin = instance.log_begin if known else log_follower.size(self.host.paths.log(self.spec.pool_id))
+        log = self.host.paths.log(self.spec.pool_id, aside=instance.aside)
+        begin = instance.log_begin if known else log_follower.size(log)
         at = now if instance.launched_at is None else instance.launched_at
         if engine is not None:
             self.engines[instance.token] = engine
-        launch = Launch.of(self.request(instance, handle.port), at, self.profile, begin)
+        launch = Launch.of(self.request(instance, handle.port), at, self._profile(instance.target), begin)
         self._launches[instance.token] = launch
         if instance.exit is None:
             self._watches[instance.token] = self.keep(self._watch(instance, launch, engine))
@@ -171,9 +209,9 @@ class Launching:
     async def _launch(self, instance: Instance) -> Engine:
         if instance.target.model is not None and instance.target not in self._staged:
             await self.stage(instance.target, lambda _: None, keep=self.pool.snapshot.target)
-        port, self._port = self._port or await self._choose_port(), None
+        port, self._port = self._port or await self._choose_port(instance.target), None
         request = self.request(instance, port)
-        launch = Launch.of(request, self.host.loop.time(), self.profile)
+        launch = Launch.of(request, self.host.loop.time(), self._profile(instance.target))
         self._launches[instance.token] = launch
         await self.host.kept(self.spec.pool_id)
         launched = await self.launcher.launch(request=request)
@@ -202,7 +240,7 @@ class Launching:
             status = LOST
         if engine is None and self.pool.snapshot.state in ENDS:
             launch.end_for(self.pool.snapshot)
-        now, graceful, healthy = self.host.loop.time(), self._graceful(), self._was_healthy(instance)
+        now, graceful, healthy = self.host.loop.time(), self._graceful(instance), self._was_healthy(instance)
         rebooted = self._rebooted(instance)
         cause = self._judged(instance, launch, status, healthy=healthy, graceful=graceful, rebooted=rebooted)
         launch.cause = cause
@@ -211,10 +249,11 @@ class Launching:
         self._keep_log(instance, launch, cause)
         return status
 
-    def _graceful(self) -> bool:
+    def _graceful(self, instance: Instance) -> bool:
         """Whether exit code 0 of an engine means that it is done."""
+        declared = self.pool.spec_of(instance.target).engine.exit_zero
         try:
-            return (self.spec.engine.exit_zero or self.profile.exit_zero) == ExitZero.GRACEFUL
+            return (declared or self._profile(instance.target).exit_zero) == ExitZero.GRACEFUL
         except Exception as error:  # noqa: BLE001 - a driver's broken promise must not hide an ending
             self.misbehaved(f"what exit code 0 means could not be asked for: {error!r}")
             return False
@@ -316,10 +355,9 @@ class Launching:
 
     async def hand_off(self, instance: Instance, engine: Engine) -> None:
         """Write the handoff document. Raises StateDirError when it cannot be written."""
-        staged = self._staged.get(instance.target)
-        document = handoff.Handoff.of(
-            self.spec, url=url_of(engine.handle), model_path=staged.path if staged else None
-        )
+        staged, spec = self._staged.get(instance.target), self.pool.spec_of(instance.target)
+        model_path = staged.path if staged else None
+        document = handoff.Handoff.of(spec, url=url_of(engine.handle), model_path=model_path)
         await _in_thread(partial(document.write, self._handoff_path))
 
     def withdraw(self) -> None:
@@ -426,19 +464,33 @@ class Launching:
         """The pool's launcher."""
         return self.host.drivers.launcher(self.spec.launcher)
 
-    @property
-    def profile(self) -> EngineProfile:
-        """The pool's engine profile."""
-        return self.host.drivers.profile(self.spec.engine.profile)
+    def profile_of(self, token: str) -> EngineProfile:
+        """The profile of the engine launched as `token`."""
+        snapshot = self.pool.snapshot
+        known = (one.target for one in (*snapshot.engines, *snapshot.quarantine) if one.token == token)
+        return self._profile(next(known, snapshot.target))
+
+    def _profile(self, target: Target) -> EngineProfile:
+        return self.host.drivers.profile(self.pool.spec_of(target).engine.profile)
 
     def request(self, instance: Instance, port: int) -> LaunchRequest:
         """What a launch of `instance` on `port` asks of the launcher."""
         staged = self._staged.get(instance.target)
         model_path = staged.path if staged else instance.target.model
-        profile, paths = self.profile, self.host.paths
-        return request_for(
-            self.spec, instance, port=port, model_path=model_path, profile=profile, paths=paths
-        )
+        spec, paths = self.pool.spec_of(instance.target), self.host.paths
+        profile = self._profile(instance.target)
+        return request_for(spec, instance, port=port, model_path=model_path, profile=profile, paths=paths)
+
+
+def _candidate(target: Target) -> Instance:
+    """An engine that is only thought of."""
+    return Instance(0, "preflight", target)
+
+
+def _one_port(port: int) -> Cause:
+    what = f"two engines cannot both listen on the declared port {port}"
+    help_ = "leave engine.port out, so that each launch gets a free one, or use strategy stage_first"
+    return Cause(FailureClass.PREFLIGHT, Stage.PREFLIGHT, what, heals=False, remedy=help_)
 
 
 def _unsure(known: Unsure) -> Cause:

@@ -1,8 +1,9 @@
 """The lease book: who works on a pool's engine at the moment, and who waits to.
 
 A lease is one unit of admitted work on one generation of the engine. The book grants at most `slots` of
-them at a time, and only while its gate is open. Everything here may be called from any thread; nothing
-but the two waiting calls ever waits.
+them at a time, and only while its gate is open. Leases on an engine that another one has taken over from
+go on beside these, and take no slot of the new one. Everything here may be called from any thread;
+nothing but the two waiting calls ever waits.
 
     gate    open(generation, url) … close(reason)
     leases  acquire → release, or the end of their time (expire), or the end of their engine (lose)
@@ -89,6 +90,7 @@ class LeaseBook:
         "_handing_over",
         "_limit",
         "_lock",
+        "_old",
         "_token",
         "_waiting",
         "_watches",
@@ -112,7 +114,8 @@ class LeaseBook:
         self._clock = clock
         self._token = first_token
         self._active: dict[int, Lease] = {}
-        self._limit = 0  # `slots` while the gate is open, 0 while it is closed: one comparison tells both
+        self._old = 0  # leases on other generations than the one the gate was opened on last
+        self._limit = 0  # `slots` and `_old` while the gate is open, 0 while closed: one comparison tells all
         self._gate: Serving | GateReason = NEVER_OPENED
         self._earliest: float | None = None  # no lease expires before
         self._waiting: OrderedDict[_Waiter, None] | None = None  # never empty, and only while full
@@ -124,11 +127,18 @@ class LeaseBook:
 
     # --- the gate ----------------------------------------------------------------------------------
 
-    def open(self, generation: int, url: str) -> None:
-        """Grant leases on `generation`, reached at `url`. An open gate moves on to the new generation."""
+    def open(self, generation: int, url: str, slots: int | None = None) -> None:
+        """Grant leases on `generation`, reached at `url`; it has so many slots (None: as many as before).
+
+        An open gate moves on to the new generation, where whoever waits may find a slot.
+        """
         with self._lock:
             self._gate = Serving(generation, url)
-            self._limit = self.slots
+            self.slots = self.slots if slots is None else slots
+            self._old = len(self._active) - self.count_on(generation)
+            self._limit = self.slots + self._old
+            calls = self._serve()
+        call_each(calls)
 
     def close(self, reason: GateReason) -> None:
         """Grant nothing more, and fail whoever waits, with `reason`.
@@ -138,7 +148,7 @@ class LeaseBook:
         """
         with self._lock:
             self._gate = reason
-            self._limit = 0
+            self._limit = self._old = 0
             waiting, self._waiting = self._waiting, None
             for waiter in waiting or ():
                 waiter.outcome = reason
@@ -297,7 +307,7 @@ class LeaseBook:
             del self._active[lease.token]
             lease.state = RELEASED
             # Most releases concern nobody else; they end here.
-            concerns = self._waiting or self._watches or self.on_change or lease.lasting
+            concerns = self._old or self._waiting or self._watches or self.on_change or lease.lasting
             if not concerns:
                 return True
             calls = self._settle((lease,))
@@ -349,6 +359,8 @@ class LeaseBook:
 
     def _settle(self, ended: Iterable[Lease]) -> list[Call]:
         """After leases ended: give their slots to waiters; return what is to be called without the lock."""
+        if self._old:
+            self._forget_old(ended)
         calls = self._serve()  # before counting off: a generation whose slot changes hands is not empty
         for lease in ended:
             calls += self._watched(lease.generation, -1)
@@ -357,6 +369,13 @@ class LeaseBook:
         if self.on_change:
             calls.append(self.on_change)
         return calls
+
+    def _forget_old(self, ended: Iterable[Lease]) -> None:
+        """A lease on an engine that no longer serves leaves no slot behind."""
+        if isinstance(self._gate, Serving):
+            gone = sum(lease.generation != self._gate.generation for lease in ended)
+            self._old -= gone
+            self._limit -= gone
 
     def _serve(self) -> list[Call]:
         """Free slots to those who wait, longest first. One whose event loop was closed is passed over."""
@@ -414,7 +433,7 @@ class LeaseBook:
     @property
     def free(self) -> int:
         """How many slots are free, whether or not the gate is open."""
-        return max(0, self.slots - len(self._active))
+        return max(0, self.slots + self._old - len(self._active))
 
     @property
     def waiting(self) -> int:

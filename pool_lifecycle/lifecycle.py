@@ -10,7 +10,9 @@ cannot help. Every start after a failure goes through `backing_off`, whoever ask
 the delay, but neither the window of restarts nor the budget of the host. Or the model is to change:
 `reloading.*` drains, stages, stops the old engine and starts the new one, going back to the old if the new
 one does not become healthy; `surging.*` starts the new engine beside the old, and `retiring` lets the one
-that no longer serves finish and end. A process that cannot be killed makes the pool `stuck` until it is gone.
+that no longer serves finish and end. A new model is committed to only when it has served for a while: until
+then it is `proving` itself, and its failure brings back the old one. A process that cannot be killed makes
+the pool `stuck` until it is gone.
 
 Reading a row: on this event, if the guard holds, go there, because. Rows are tried in order. `STAY` rows
 join: what was asked for is already under way or already so, and only facts change. `halt` (the manager
@@ -46,9 +48,11 @@ class PoolState(enum.StrEnum):
     RELOADING_STOPPING = "reloading.stopping"
     RELOADING_STARTING = "reloading.starting"
     RELOADING_UNDOING = "reloading.undoing"
+    RELOADING_PROVING = "reloading.proving"
     RELOADING_RESTORING = "reloading.restoring"
     SURGING_STAGING = "surging.staging"
     SURGING_STARTING = "surging.starting"
+    SURGING_PROVING = "surging.proving"
     RETIRING = "retiring"
 
 
@@ -104,6 +108,7 @@ class Limit(enum.StrEnum):
     STOP = "stop"
     BACK_OFF = "back_off"
     RETIRE = "retire"
+    PROVING = "proving"
 
 
 class Model(enum.StrEnum):
@@ -131,6 +136,8 @@ class When(enum.StrEnum):
     STAGE_FIRST = "stage_first"
     STAGED_AHEAD = "staged ahead"
     SPARE_LEFT = "spare left"
+    SPARE_LIVES = "spare lives"
+    TRUSTED = "trusted"
 
 
 class Mark(enum.StrEnum):
@@ -147,6 +154,7 @@ class Mark(enum.StrEnum):
     UNTOUCHED = "untouched"
     COMMITTED = "committed"
     RESTORED = "restored"
+    REVERTED = "reverted"
     QUARANTINED = "quarantined"
     NO_PERMIT = "no permit"
     IN_TURN = "in turn"
@@ -162,6 +170,7 @@ STAGING_AHEAD = PoolState.STAGING_AHEAD
 RELOADING_DRAINING, RELOADING_STAGING = PoolState.RELOADING_DRAINING, PoolState.RELOADING_STAGING
 RELOADING_STOPPING, RELOADING_STARTING = PoolState.RELOADING_STOPPING, PoolState.RELOADING_STARTING
 RELOADING_UNDOING, RELOADING_RESTORING = PoolState.RELOADING_UNDOING, PoolState.RELOADING_RESTORING
+RELOADING_PROVING, SURGING_PROVING = PoolState.RELOADING_PROVING, PoolState.SURGING_PROVING
 SURGING_STAGING, SURGING_STARTING = PoolState.SURGING_STAGING, PoolState.SURGING_STARTING
 RETIRING = PoolState.RETIRING
 STABLE, TRANSIENT = Kind.STABLE, Kind.TRANSIENT
@@ -294,6 +303,7 @@ LIFECYCLE = Table(
             Row(E.START, FAILED, "a circuit opened meanwhile", when=W.NO_PERMIT),
             Row(E.START, BACKING_OFF, "an operator need not wait out the delay", when=W.DELAYED,
                 mark=M.IN_TURN),
+            Row(E.RELOAD, STAY, "no engine lives: the next start uses the new model", mark=M.CONFIGURED),
             *_join(E.START, why="nobody can ask past the window and the host"),
             *_end(STOPPED, "nothing runs"),
         )),
@@ -356,7 +366,8 @@ LIFECYCLE = Table(
         )),
         State(RELOADING_STARTING, TRANSIENT, activity=Activity.LAUNCH, limit=Limit.START,
               on_deadline=E.FAILED, launches=Model.CANDIDATE, rows=(
-            Row(E.HEALTHY, READY, "the new model serves", mark=M.COMMITTED),
+            Row(E.HEALTHY, READY, "the new model serves", when=W.TRUSTED, mark=M.COMMITTED),
+            Row(E.HEALTHY, RELOADING_PROVING, "the new model serves, and has to prove itself"),
             Row(E.FAILED, RELOADING_UNDOING, "back to the old model"),
             _PROGRESS,
             *_end(STOPPING, "the pool is to end instead"),
@@ -371,6 +382,16 @@ LIFECYCLE = Table(
             *_end(STOPPING, "the pool is to end instead"),
             *_BUSY,
             *_join(E.START, why="the old model is on its way back"),
+        )),
+        State(RELOADING_PROVING, TRANSIENT, live=True, serving=True, activity=Activity.WATCH,
+              limit=Limit.PROVING, on_deadline=E.DEADLINE, rows=(
+            Row(E.DEADLINE, READY, "the new model has proven itself", mark=M.COMMITTED),
+            Row(E.CRASHED, RELOADING_UNDOING, "the new model failed after all: back to the old one"),
+            Row(E.FINISHED, STOPPING, "the engine ended on purpose: so does the pool"),
+            Row(E.STABLE, STAY, "a long run without trouble clears old counts"),
+            *_END_INSTEAD,
+            *_BUSY,
+            *_join(E.START, why="it serves already"),
         )),
         State(RELOADING_RESTORING, TRANSIENT, activity=Activity.LAUNCH, limit=Limit.START,
               on_deadline=E.FAILED, launches=Model.COMMITTED, rows=(
@@ -392,12 +413,28 @@ LIFECYCLE = Table(
         )),
         State(SURGING_STARTING, TRANSIENT, live=True, serving=True, activity=Activity.LAUNCH,
               limit=Limit.START, on_deadline=E.FAILED, launches=Model.CANDIDATE, rows=(
-            Row(E.HEALTHY, RETIRING, "the new one serves; the old one may finish", mark=M.COMMITTED),
+            Row(E.HEALTHY, RETIRING, "the new one serves; the old one may finish", when=W.TRUSTED,
+                mark=M.COMMITTED),
+            Row(E.HEALTHY, SURGING_PROVING, "the new one serves, and the old one waits whether it does well"),
             Row(E.FAILED, RETIRING, "the old one goes on serving; the new one has to go",
                 mark=M.UNTOUCHED),
             Row(E.RESUME, RETIRING, "the change is called off; the new one has to go", mark=M.UNTOUCHED),
             *_END_INSTEAD,
             _PROGRESS,
+            *_SERVER_ENDS,
+            *_BUSY,
+            *_join(E.START, why="it serves already"),
+        )),
+        State(SURGING_PROVING, TRANSIENT, live=True, serving=True, activity=Activity.WATCH,
+              limit=Limit.PROVING, on_deadline=E.DEADLINE, rows=(
+            Row(E.DEADLINE, RETIRING, "the new model has proven itself; the old one may finish",
+                mark=M.COMMITTED),
+            Row(E.CRASHED, RETIRING, "the new one failed after all: the old one serves again",
+                when=W.SPARE_LIVES, mark=M.REVERTED),
+            Row(E.RESUME, RETIRING, "the change is called off: the old one serves again",
+                when=W.SPARE_LIVES, mark=M.REVERTED),
+            Row(E.RESUME, STAY, "too late: the old engine has ended", mark=M.REFUSED),
+            *_END_INSTEAD,
             *_SERVER_ENDS,
             *_BUSY,
             *_join(E.START, why="it serves already"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pool_lifecycle.events import Event, Halt, Start, Target
+from pool_lifecycle.events import Event, Halt, Start
 from pool_lifecycle.kept import Kept, KeptHost, Loaded, Moment
 from pool_lifecycle.lifecycle import ENDS, LIFECYCLE, Activity
 from pool_lifecycle.rebasing import shift, shifted, shifted_host
@@ -61,8 +61,8 @@ def goes_on(kept: Kept, spec: PoolSpec, new: Snapshot) -> Snapshot:
 
 
 def redeclared(kept: Kept, spec: PoolSpec) -> bool:
-    """Whether another model is declared now than was under the last manager, or than an operator chose."""
-    return kept.declared != spec.model and kept.snapshot.target != Target(spec.model)
+    """Whether something else is declared now than was under the last manager, or than an operator chose."""
+    return spec.target not in (kept.declared, kept.snapshot.target)
 
 
 def _known(declared: Iterable[Circuit], kept: Iterable[Circuit]) -> Iterable[Circuit]:

@@ -29,7 +29,7 @@ from pool_lifecycle.references import stager_of
 from pool_lifecycle.registry import Registry
 from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.budget import Budget
-from pool_lifecycle.spec import PoolSpec
+from pool_lifecycle.spec import Models, PoolSpec
 from pool_lifecycle.sqlite_store import SqliteStore
 from pool_lifecycle.statedir import Lock, StateDir
 from pool_lifecycle.status import PoolStatus
@@ -47,7 +47,7 @@ class PoolManager:
     interrupted. `drivers` finds drivers by name; `observers` are told every record; `store` keeps what is to
     outlive the manager (None: a database in the state directory); `seed` fixes the jitter; `wall` is the wall
     clock, in seconds. `restarts` is how many restarts this host can take; `blame` says when a device is to
-    blame for crashes.
+    blame for crashes; `models` where fetched models are kept.
     `boot` names this boot of the host and the loop's clock; it need not be given.
     """
 
@@ -62,6 +62,7 @@ class PoolManager:
         wall: Callable[[], float] = time.time,
         restarts: Budget | None = None,
         blame: Blame | None = None,
+        models: Models | None = None,
         boot: Boot | None = None,
     ) -> None:
         self.paths = StateDir(state_dir)
@@ -74,6 +75,7 @@ class PoolManager:
         self._wall = wall
         self._restarts = restarts or Budget()
         self._blame = blame or Blame()
+        self._models = models or Models()
         self._boot = boot
         self._past = Past()
         self._host: Host | None = None
@@ -109,6 +111,8 @@ class PoolManager:
             observers=self._observers,
             restarts=self._restarts,
             blame=self._blame,
+            models=self._models,
+            models_in_use=self._models_in_use,
             boot=self._boot or Boot.of(loop.time()),
         )
         for trouble in loaded.troubles:
@@ -220,6 +224,12 @@ class PoolManager:
         manager closes.
         """
         return self.changes.follow(after)
+
+    def _models_in_use(self) -> frozenset[tuple[str, str | None]]:
+        """What engines serve, or are about to, and what a pool would start with."""
+        snapshots = (pool.snapshot for pool in self)
+        targets = (target for one in snapshots for target in one.targets)
+        return frozenset((one.model, one.digest) for one in targets if one.model is not None)
 
     def _about(self, pool_id: str) -> dict[str, Any]:
         pool = self._pools.get(pool_id)

@@ -81,7 +81,16 @@ def _both(restoring: Cause, changing: Cause | None) -> Cause:
 
 
 def _crashed(snapshot: Snapshot, event: Exited | Unhealthy, _now: float) -> Snapshot:
+    if snapshot.plan is not None and _goes_back(snapshot):
+        return evolved(snapshot, plan=evolve(snapshot.plan, cause=event.cause))
     return evolved(snapshot, cause=_treated(snapshot, event.cause))
+
+
+def _goes_back(snapshot: Snapshot) -> bool:
+    """Whether the failure of what serves is only the new model's, as the old one can serve again."""
+    if snapshot.state is PoolState.SURGING_PROVING:
+        return snapshot.spare_lives
+    return snapshot.state is PoolState.RELOADING_PROVING
 
 
 def _healthy(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:
@@ -167,6 +176,11 @@ def _committed(snapshot: Snapshot, _event: Event, _now: float) -> Snapshot:
     return evolved(snapshot, target=snapshot.plan.target)
 
 
+def _reverted(snapshot: Snapshot, _event: Event, _now: float) -> Snapshot:
+    (spare,) = snapshot.spares
+    return evolved(snapshot, serving=spare.generation)
+
+
 def _configured(snapshot: Snapshot, event: Reload, _now: float) -> Snapshot:
     return evolved(snapshot, target=event.target)
 
@@ -190,7 +204,7 @@ def _joined(snapshot: Snapshot, event: Event, now: float) -> Snapshot:
     """A second stop with a shorter grace makes the kill come earlier."""
     if not isinstance(event, Stop | Halt) or event.grace is None or snapshot.deadline is None:
         return snapshot  # also when stuck: there everything has been killed already
-    return _ending(snapshot, None, event, now)
+    return _ending(snapshot, None, None, event, now)
 
 
 def _restarted(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:
@@ -200,6 +214,7 @@ def _restarted(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:
 
 _MARKS: dict[str | None, Note] = {
     Mark.COMMITTED: _committed,
+    Mark.REVERTED: _reverted,
     Mark.CONFIGURED: _configured,
     Mark.SHORTENED: _shortened,
     Mark.QUARANTINED: _quarantined,
@@ -227,7 +242,7 @@ def enter(snapshot: Snapshot, state: PoolState, row: Row, event: Event, now: flo
     if declared.launches:
         entered = _launching(entered, Model(declared.launches))
     if declared.limit is not None:
-        entered = _LIMITS[declared.limit](entered, row, event, now)
+        entered = _LIMITS[declared.limit](entered, snapshot.plan, row, event, now)
     return entered
 
 
@@ -252,19 +267,24 @@ def _launching(snapshot: Snapshot, model: Model) -> Snapshot:
         target = snapshot.plan.target
     generation = snapshot.generation + 1
     token = f"{snapshot.pool_id}.{generation}.{snapshot.lineage}"
-    instance = Instance(generation, token, target)
+    aside = any(not one.aside for one in snapshot.engines)
+    instance = Instance(generation, token, target, aside=aside)
     return evolved(snapshot, generation=generation, engines=(*snapshot.engines, instance))
 
 
-def _staging(snapshot: Snapshot, _row: Row, _event: Event, now: float) -> Snapshot:
+def _staging(snapshot: Snapshot, _left: Plan | None, _row: Row, _event: Event, now: float) -> Snapshot:
     return evolved(snapshot, deadline=now + snapshot.rules.limits.staging)
 
 
-def _starting(snapshot: Snapshot, _row: Row, _event: Event, now: float) -> Snapshot:
+def _starting(snapshot: Snapshot, _left: Plan | None, _row: Row, _event: Event, now: float) -> Snapshot:
     return evolved(snapshot, deadline=now + snapshot.rules.limits.start)
 
 
-def _draining(snapshot: Snapshot, _row: Row, event: Event, now: float) -> Snapshot:
+def _proving(snapshot: Snapshot, _left: Plan | None, _row: Row, _event: Event, now: float) -> Snapshot:
+    return evolved(snapshot, deadline=now + snapshot.rules.limits.proving)
+
+
+def _draining(snapshot: Snapshot, _left: Plan | None, _row: Row, event: Event, now: float) -> Snapshot:
     asked = event.deadline if isinstance(event, Drain) else None
     if snapshot.plan is not None:
         asked = snapshot.plan.drain_deadline
@@ -272,7 +292,7 @@ def _draining(snapshot: Snapshot, _row: Row, event: Event, now: float) -> Snapsh
     return evolved(snapshot, deadline=now + lasts)
 
 
-def _ending(snapshot: Snapshot, _row: Row | None, event: Event, now: float) -> Snapshot:
+def _ending(snapshot: Snapshot, _left: Plan | None, _row: Row | None, event: Event, now: float) -> Snapshot:
     """Every engine gets a time at which it is killed; one it has already only moves earlier."""
     limits = snapshot.rules.limits
     asked = event.grace if isinstance(event, Stop | Halt) else None
@@ -282,14 +302,19 @@ def _ending(snapshot: Snapshot, _row: Row | None, event: Event, now: float) -> S
     return evolved(snapshot, engines=engines, deadline=last + limits.reclaim)
 
 
-def _retiring(snapshot: Snapshot, _row: Row, _event: Event, now: float) -> Snapshot:
-    """The spare may finish its leases, then it has the usual grace."""
+def _retiring(snapshot: Snapshot, left: Plan | None, row: Row, _event: Event, now: float) -> Snapshot:
+    """The spare may finish its leases, unless it has failed; then it has the usual grace."""
     limits = snapshot.rules.limits
-    kill_at = now + limits.drain + limits.stop_grace
+    asked = None if left is None else left.drain_deadline
+    lasts = limits.drain if asked is None else asked
+    kill_at = now + limits.stop_grace + (0.0 if row.event in _FAILURES else lasts)
     engines = tuple(
         one if one.generation == snapshot.serving else _killed_by(one, kill_at) for one in snapshot.engines
     )
     return evolved(snapshot, engines=engines, deadline=kill_at + limits.reclaim)
+
+
+_FAILURES = (PoolEvent.FAILED, PoolEvent.CRASHED)
 
 
 def _killed_by(instance: Instance, kill_at: float) -> Instance:
@@ -298,7 +323,7 @@ def _killed_by(instance: Instance, kill_at: float) -> Instance:
     return evolved(instance, kill_at=kill_at)
 
 
-def _backing_off(snapshot: Snapshot, row: Row, event: Event, now: float) -> Snapshot:
+def _backing_off(snapshot: Snapshot, _left: Plan | None, row: Row, event: Event, now: float) -> Snapshot:
     """The delay is for failures that count, from the verdict on, not for operators; the window is for all."""
     rules, cause = snapshot.rules, snapshot.cause
     wanted, asked = now, row.mark == Mark.IN_TURN and not getattr(event, "loaded", False)
@@ -321,11 +346,12 @@ LATE = 5.0
 """Seconds after everything that may keep a due start waiting at which it is tried, whatever a driver does."""
 
 
-_LIMITS: dict[str, Callable[[Snapshot, Row, Any, float], Snapshot]] = {
+_LIMITS: dict[str, Callable[[Snapshot, Plan | None, Row, Any, float], Snapshot]] = {
     Limit.STAGING: _staging,
     Limit.START: _starting,
     Limit.DRAIN: _draining,
     Limit.STOP: _ending,
     Limit.RETIRE: _retiring,
+    Limit.PROVING: _proving,
     Limit.BACK_OFF: _backing_off,
 }

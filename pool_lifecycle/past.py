@@ -8,7 +8,6 @@ import secrets
 from attrs import define, evolve, field, frozen
 
 from pool_lifecycle.errors import DriverError
-from pool_lifecycle.events import Target
 from pool_lifecycle.host import Host
 from pool_lifecycle.interfaces import EngineFinder, EngineHandle
 from pool_lifecycle.kept import Kept, Loaded
@@ -56,37 +55,43 @@ class Past:
         left = self.left.pop(spec.pool_id, None)
         if left is not None:
             return left
-        handle = await _found_by_pid_file(spec, host)
-        return None if handle is None else await _unrecorded(spec, handle, host)
+        handles = await _found_by_pid_files(spec, host)
+        return await _unrecorded(spec, handles, host) if handles else None
 
 
-async def _found_by_pid_file(spec: PoolSpec, host: Host) -> EngineHandle | None:
+async def _found_by_pid_files(spec: PoolSpec, host: Host) -> list[EngineHandle]:
     launcher = host.drivers.launcher(spec.launcher)
     if not isinstance(launcher, EngineFinder):
-        return None
+        return []
+    paths = [host.paths.pid(spec.pool_id, aside=aside) for aside in (False, True)]
     try:
         async with asyncio.timeout(PATIENCE):
-            return await launcher.find(pid_path=host.paths.pid(spec.pool_id))
+            found = [await launcher.find(pid_path=path) for path in paths]
+            return [one for one in found if one is not None]
     except (DriverError, TimeoutError) as error:
         host.trouble(spec.pool_id, f"whether an engine lives that no record tells of is not known: {error}")
-        return None
+        return []
 
 
-async def _unrecorded(spec: PoolSpec, handle: EngineHandle, host: Host) -> Left:
-    """An engine whose record was lost. Nobody knows what it was to do, so that it is ended."""
-    what = f"an engine (pid {handle.pid}) lives that no record tells of; it is ended"
-    host.trouble(spec.pool_id, what)
+async def _unrecorded(spec: PoolSpec, handles: list[EngineHandle], host: Host) -> Left:
+    """Engines whose record was lost. Nobody knows what they were to do, so that they are ended."""
+    for handle in handles:
+        what = f"an engine (pid {handle.pid}) lives that no record tells of; it is ended"
+        host.trouble(spec.pool_id, what)
     limits, now = spec.limits, host.clock()
     kill_at = now + limits.stop_grace
-    instance = Instance(1, handle.token, Target(spec.model), handle, launched_at=now, kill_at=kill_at)
+    engines = tuple(
+        Instance(number, one.token, spec.target, one, launched_at=now, aside=number > 1, kill_at=kill_at)
+        for number, one in enumerate(handles, start=1)
+    )
     snapshot = evolve(
         Snapshot.new(spec, lineage=new_lineage(), now=now),
         state=PoolState.STOPPING,
         deadline=kill_at + limits.reclaim,
-        generation=1,
-        engines=(instance,),
+        generation=len(engines),
+        engines=engines,
     )
-    kept = Kept(snapshot, host.now(), spec.launcher, spec.model)
+    kept = Kept(snapshot, host.now(), spec.launcher, spec.target)
     return Left(kept, await find_all(host.drivers, (kept,)))
 
 
@@ -96,7 +101,6 @@ def stand_in(left: Left) -> PoolSpec:
     return PoolSpec(
         kept.snapshot.pool_id,
         EngineSpec("nothing"),
-        model=kept.declared,
+        model=kept.declared.model,
         launcher=kept.launcher,
-        stager="file",
     )

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from pool_lifecycle.actor import Actor
 from pool_lifecycle.answers import DONE
 from pool_lifecycle.checks import Check, one_of, optional, seconds, text
-from pool_lifecycle.errors import ConfigError, Problem
+from pool_lifecycle.checks import digest as digest_check
+from pool_lifecycle.errors import ConfigError, NoRoomForTwo, Problem
 from pool_lifecycle.events import (
     AllowOne,
     Drain,
@@ -22,8 +23,9 @@ from pool_lifecycle.events import (
 )
 from pool_lifecycle.explain import explain
 from pool_lifecycle.lease import LastingLease, Lease
-from pool_lifecycle.lifecycle import PoolState
+from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
 from pool_lifecycle.records import DrainOutcome
+from pool_lifecycle.spec import STRATEGIES, PoolSpec
 from pool_lifecycle.status import PoolStatus
 
 _duration = optional(seconds())
@@ -75,18 +77,67 @@ class Pool(Actor):
         model: str,
         *,
         digest: str | None = None,
-        strategy: Strategy | str = Strategy.DRAIN_FIRST,
+        strategy: Strategy | str | None = None,
+        otherwise: Strategy | str | None = None,
         drain_deadline: float | None = None,
     ) -> None:
-        """Change the model; return when the new one serves (or is configured, if nothing runs).
+        """Change the model; return when the new one has proven itself (or is configured, if nothing runs).
+
+        `digest` is the new model's (`sha256:…`): no other is taken. `strategy` is how it is done and
+        `otherwise` how it is where two engines do not fit; without them, as the pool is declared. `surge`
+        refuses no lease.
 
         Raises ReloadFailed with the cause when the old one serves instead, ReloadRefused when another
-        change is under way or no start would be allowed, Superseded when a drain, stop or resume overtook it.
+        change is under way, no start would be allowed, or two engines do not fit, with the shortfall;
+        Superseded when a drain, stop or resume overtook it.
         """
         _check("model", model, text("a model reference"))
-        _check("strategy", strategy, one_of(tuple(map(str, Strategy))))
+        _check("digest", digest, optional(digest_check))
+        target = Target(model, digest, self._snapshot.target.variant)
+        await self._change(target, strategy, otherwise, drain_deadline)
+
+    async def redeclared(
+        self,
+        spec: PoolSpec,
+        *,
+        strategy: Strategy | str | None = None,
+        otherwise: Strategy | str | None = None,
+        drain_deadline: float | None = None,
+    ) -> None:
+        """Go by another declaration: its policies at once, its model and engine as by `reload`.
+
+        Raises what `reload` raises, and ConfigError where only a new pool can be as declared.
+        """
+        self.redeclare(spec)
+        await self._change(spec.target, strategy, otherwise, drain_deadline)
+
+    async def _change(
+        self,
+        target: Target,
+        strategy: Strategy | str | None,
+        otherwise: Strategy | str | None,
+        drain_deadline: float | None,
+    ) -> None:
+        declared = self.declared.reload
+        _check("strategy", strategy, optional(one_of(STRATEGIES)))
+        _check("otherwise", otherwise, optional(one_of(STRATEGIES[:2])))
         _check("drain_deadline", drain_deadline, _duration)
-        await self._ask(Reload(Target(model, digest), Strategy(strategy), drain_deadline))
+        wanted = Strategy(strategy or declared.strategy)
+        instead = otherwise or (declared.otherwise if strategy is None else None)
+        try:
+            await self._ask(await self._reload(target, wanted, drain_deadline))
+        except NoRoomForTwo:
+            if instead is None:
+                raise
+            await self._ask(Reload(target, Strategy(instead), drain_deadline))
+
+    async def _reload(self, target: Target, strategy: Strategy, drain_deadline: float | None) -> Reload:
+        """The wish; for a surge, with why two engines do not fit, if they do not."""
+        short = None
+        if strategy is Strategy.SURGE and LIFECYCLE.states[self.state].serving:
+            causes = await self.launching.preflight_beside(target)
+            short = min(causes, key=lambda cause: cause.heals, default=None)
+        return Reload(target, strategy, drain_deadline, short)
 
     async def reset(self) -> None:
         """Close its own circuits and forget their counts; a failed pool starts again.

@@ -78,11 +78,10 @@ class Readiness:
 
     # --- work ------------------------------------------------------------------------------------------
 
-    @property
-    def work(self) -> WorkCounter | None:
+    def work(self, instance: Instance) -> WorkCounter | None:
         """The counter by which the engine's work can be followed, if there is one that the probe can read."""
         able = isinstance(self._probe, WorkProbe)
-        return getattr(self._launching.profile, "work", None) if able else None
+        return getattr(self._launching.profile_of(instance.token), "work", None) if able else None
 
     async def read(self, instance: Instance, work: WorkCounter, last: Progress | None) -> Reading:
         """Read the counter; where it stands as it stood last, ask whether there is anything to do at all."""
@@ -159,7 +158,7 @@ class Readiness:
 
     def _target(self, engine: Engine, path: str | None) -> ProbeTarget:
         health, handle = self._launching.spec.health, engine.handle
-        wanted = path or health.path or self._launching.profile.health_path
+        wanted = path or health.path or self._launching.profile_of(handle.token).health_path
         return ProbeTarget(reachable(handle.host), handle.port, wanted, health.command)
 
 

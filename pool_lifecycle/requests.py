@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from pool_lifecycle.devices import cuda_visible
-from pool_lifecycle.interfaces import Command, CommandContext, EngineProfile, LaunchRequest
+from pool_lifecycle.interfaces import (
+    Command,
+    CommandContext,
+    EngineProfile,
+    LaunchRequest,
+    ModelInfo,
+    StagedModel,
+)
 from pool_lifecycle.snapshot import Instance
 from pool_lifecycle.spec import PoolSpec
 from pool_lifecycle.statedir import StateDir
@@ -36,13 +43,28 @@ def request_for(
         command=Command(command.argv, (*command.env, *_mask(spec), *engine.env)),
         host=engine.host,
         port=port,
-        log_path=paths.log(pool_id),
-        pid_path=paths.pid(pool_id),
+        log_path=paths.log(pool_id, aside=instance.aside),
+        pid_path=paths.pid(pool_id, aside=instance.aside),
         cwd=engine.cwd,
         env_passthrough=engine.env_passthrough,
         memory=engine.memory,
         orphan_grace=spec.limits.stop_grace if spec.on_manager_exit == "stop" else None,
     )
+
+
+def needs(spec: PoolSpec, model: StagedModel | ModelInfo | None) -> tuple[int | None, int | None]:
+    """Bytes of the host's memory, and of each of its devices, that an engine takes; None: nobody can say.
+
+    What is declared comes first, else what the model's own header lets expect, else the size of its files. A
+    pool on devices keeps its model there, in equal parts.
+    """
+    details, size = (None, None) if model is None else (model.details, model.size)
+    estimate = size if details is None or details.memory is None else details.memory
+    on_host, on_devices = spec.engine.memory, spec.engine.device_memory
+    if not spec.devices:
+        return on_host or estimate, on_devices
+    share = None if estimate is None else -(-estimate // len(spec.devices))
+    return on_host, on_devices or share
 
 
 def _mask(spec: PoolSpec) -> tuple[tuple[str, str], ...]:

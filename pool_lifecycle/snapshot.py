@@ -84,8 +84,15 @@ _rules = lru_cache(maxsize=256)(Rules)
 """Pools with the same numbers share one value."""
 
 
+def rules_of(spec: PoolSpec, shared_breaker: Breaker) -> Rules:
+    """The numbers that a pool is declared with."""
+    numbers = (spec.limits, spec.backoff, spec.breaker, spec.window, spec.classes)
+    return _rules(*numbers, spec.engine.port is not None, shared_breaker)
+
+
 @lru_cache(maxsize=256)
-def _own_circuits(classes: ClassPolicies) -> tuple[Circuit, ...]:
+def own_circuits(classes: ClassPolicies) -> tuple[Circuit, ...]:
+    """Those that no other pool has, as they are at first."""
     return tuple(map(Circuit, circuit_names(classes)))
 
 
@@ -95,7 +102,8 @@ class Instance:
 
     `kill_at` is when what is left of its tree is killed; it only ever moves earlier. `handle` and
     `launched_at` are None until the launch has become a process, `healthy_at` until it has answered. Its
-    output begins at byte `log_begin` of the pool's log.
+    output begins at byte `log_begin` of the pool's log; of the other one, if `aside`: two that live side by
+    side have files of their own.
     """
 
     generation: int
@@ -104,6 +112,7 @@ class Instance:
     handle: EngineHandle | None = None
     launched_at: float | None = None
     log_begin: int = 0
+    aside: bool = False
     healthy_at: float | None = None
     kill_at: float | None = None
     exit: ExitStatus | None = None
@@ -170,10 +179,10 @@ class Snapshot:
 
         `shared` has the circuits that it shares with other pools, `shared_breaker` their numbers.
         """
-        numbers = (spec.limits, spec.backoff, spec.breaker, spec.window, spec.classes)
-        rules = _rules(*numbers, spec.engine.port is not None, shared_breaker)
-        circuits = (*_own_circuits(spec.classes), *shared) if shared else _own_circuits(spec.classes)
-        return cls(spec.pool_id, Target(spec.model), rules, lineage, since=now, circuits=circuits)
+        own = own_circuits(spec.classes)
+        circuits = (*own, *shared) if shared else own
+        rules = rules_of(spec, shared_breaker)
+        return cls(spec.pool_id, spec.target, rules, lineage, since=now, circuits=circuits)
 
     @property
     def server(self) -> Instance | None:
@@ -184,6 +193,19 @@ class Snapshot:
     def spares(self) -> tuple[Instance, ...]:
         """The engines that do not serve."""
         return tuple(one for one in self.engines if one.generation != self.serving)
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Everything that engines are launched for, or may have to be."""
+        changing = () if self.plan is None else (self.plan.target,)
+        return (self.target, *changing, *(one.target for one in self.engines))
+
+    @property
+    def spare_lives(self) -> bool:
+        """Whether an engine that does not serve could: it was healthy, and nobody has asked it to end."""
+        return any(
+            one.healthy_at is not None and one.exit is None and one.kill_at is None for one in self.spares
+        )
 
     @property
     def newest(self) -> Instance | None:

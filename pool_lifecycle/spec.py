@@ -6,16 +6,19 @@ says what would be valid.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 
 from pool_lifecycle.checks import (
     a,
     check_all,
     check_order,
     checked,
+    digest,
     one_of,
     optional,
     pool_id,
@@ -28,6 +31,7 @@ from pool_lifecycle.checks import (
 )
 from pool_lifecycle.devices import devices_of, mask_defect
 from pool_lifecycle.errors import ConfigError, Problem
+from pool_lifecycle.events import Target
 from pool_lifecycle.redaction import shown_arguments
 from pool_lifecycle.restart.backoff import Backoff
 from pool_lifecycle.restart.circuit import Breaker
@@ -116,7 +120,8 @@ class Limits:
     progress (bytes of the model, output of the engine, no older than `stall`) up to `start_hard`. `drain`:
     used when a drain names no deadline. `stop_grace`: from SIGTERM to SIGKILL. `reclaim`: from SIGKILL until
     what is left counts as stuck. `memory_wait`: how long a restart that is due may wait for memory of its
-    devices before it is tried all the same.
+    devices before it is tried all the same. `proving`: how long a new model has to serve until the pool is
+    committed to it; if it fails before, the old one comes back.
     """
 
     staging: float = field(default=120.0, metadata=checked(seconds(0.001)))
@@ -127,10 +132,45 @@ class Limits:
     stop_grace: float = field(default=5.0, metadata=checked(seconds()))
     reclaim: float = field(default=30.0, metadata=checked(seconds(0.001)))
     memory_wait: float = field(default=60.0, metadata=checked(seconds(0.001)))
+    proving: float = field(default=5.0, metadata=checked(seconds()))
 
     def __attrs_post_init__(self) -> None:
         check_all(self)
         check_order(self, "start", larger="start_hard")
+
+
+@frozen
+class Models:
+    """Where fetched models are kept: under `folder` (None: in the state directory), at most `limit` bytes.
+
+    A `limit` of None leaves it to the disk.
+    """
+
+    folder: str | None = field(default=None, metadata=checked(optional(text("a folder"))))
+    limit: int | None = field(default=None, metadata=checked(optional(whole(1, 2**60))))
+
+    def __attrs_post_init__(self) -> None:
+        check_all(self)
+
+
+STRATEGIES = ("drain_first", "stage_first", "surge")
+
+
+@frozen
+class ReloadSpec:
+    """How a model is changed where nobody says otherwise.
+
+    `drain_first`: end the work in flight, put the new model in place, stop the old engine, start the new one.
+    `stage_first`: the same, but the model is put in place while the old engine still serves. `surge`: start
+    the new engine beside the old one, which needs room for both; `otherwise` is what to do where there is
+    none (None: refuse).
+    """
+
+    strategy: str = field(default="drain_first", metadata=checked(one_of(STRATEGIES)))
+    otherwise: str | None = field(default=None, metadata=checked(optional(one_of(STRATEGIES[:2]))))
+
+    def __attrs_post_init__(self) -> None:
+        check_all(self)
 
 
 @frozen
@@ -139,14 +179,17 @@ class PoolSpec:
 
     `model` is a model reference for the stager (`file:/models/a.gguf`), or None for an engine that needs
     none. `device_mask` is what the engine may see (`"0,1"`, `"GPU-<uuid>"`); None means unrestricted.
-    `launcher`, `stager` (None: whichever the reference asks for) and `gpu_probe` name drivers. `backoff`, `breaker`, `window` and `classes` say what
-    becomes of it after a failure. `on_manager_exit`: what becomes of its engine when its manager ends, also
-    when that is killed: "stop" it, or "keep" it running for the next manager to adopt.
+    `digest` is that of the model (`sha256:…`): no other is taken. `launcher`, `stager` (None: whichever the
+    reference asks for) and `gpu_probe` name drivers. `backoff`, `breaker`, `window` and `classes` say what
+    becomes of it after a failure, `reload` how its model is changed. `on_manager_exit`: what becomes of its
+    engine when its manager ends, also when that is killed: "stop" it, or "keep" it running for the next
+    manager to adopt.
     """
 
     pool_id: str = field(metadata=checked(pool_id))
     engine: EngineSpec = field(metadata=checked(a(EngineSpec)))
     model: str | None = field(default=None, metadata=checked(optional(text("a model reference"))))
+    digest: str | None = field(default=None, metadata=checked(optional(digest)))
     slots: int = field(default=1, metadata=checked(whole(1, 65536)))
     device_mask: str | None = field(default=None, metadata=checked(optional(mask_defect)))
     replica_id: str = field(default="0", metadata=checked(text("a replica's name")))
@@ -156,6 +199,7 @@ class PoolSpec:
     breaker: Breaker = field(default=Breaker(), metadata=checked(a(Breaker)))
     window: Window = field(default=Window(), metadata=checked(a(Window)))
     classes: ClassPolicies = field(default=ClassPolicies(), metadata=checked(a(ClassPolicies)))
+    reload: ReloadSpec = field(default=ReloadSpec(), metadata=checked(a(ReloadSpec)))
     launcher: str = field(default="local", metadata=checked(text("a launcher's name")))
     stager: str | None = field(default=None, metadata=checked(optional(text("a stager's name"))))
     gpu_probe: str = field(default="none", metadata=checked(text("a GPU probe's name")))
@@ -168,3 +212,25 @@ class PoolSpec:
     def devices(self) -> frozenset[str]:
         """The devices it names; none when it is not restricted to any."""
         return frozenset() if self.device_mask is None else devices_of(self.device_mask)
+
+    @property
+    def target(self) -> Target:
+        """What its engine is to be launched for."""
+        return Target(self.model, self.digest, self.variant)
+
+    @property
+    def variant(self) -> str:
+        """A short name for what an engine is launched with beside its model: equal for equal declarations."""
+        return _variant(self.engine, self.slots)
+
+
+NEEDS = frozenset(("memory", "device_memory", "exit_zero"))
+"""What is declared of an engine that a launched one knows nothing of."""
+
+
+@lru_cache(maxsize=1024)
+def _variant(engine: EngineSpec, slots: int) -> str:
+    """One string for all pools of the same kind. A hash, as arguments and environments may hold secrets."""
+    launched = (value for name, value in asdict(engine, recurse=False).items() if name not in NEEDS)
+    declared = repr((*launched, slots)).encode()
+    return hashlib.blake2b(declared, digest_size=8).hexdigest()

@@ -30,11 +30,11 @@ class Staff:
     @classmethod
     def of(cls, pool: Subject, report: Callable[[Outcome], None]) -> Staff:
         """Make them for `pool`, which hears the outcomes of its work by `report`."""
-        launching = Launching(pool.spec, pool.host, pool)
+        launching = Launching(pool.host, pool)
         return cls(
             launching,
             HealthWatch(launching, pool.book),
-            Announcer(pool.spec, pool.host, pool.book),
+            Announcer(pool),
             LeaseTimer(pool.book, pool.host),
             Waiters(),
             Work(pool, report),

@@ -33,19 +33,23 @@ _NO_LOCK_FILES = {errno.ELOOP: "a symbolic link, which is not followed", errno.E
 """What stands in the place of a lock file, by the error that says so."""
 
 
+ASIDE = "+"
+"""What makes a file's name another one, which is no pool's: ids have no such character."""
+
+
 @frozen
 class StateDir:
     """The paths of one manager's files. Names in it are pool ids, which are safe as file names."""
 
     root: Path = field(converter=_absolute)
 
-    def log(self, pool_id: str) -> str:
-        """The engine's output, appended to by every launch."""
-        return os.path.join(self.root, "logs", f"{pool_id}.log")
+    def log(self, pool_id: str, *, aside: bool = False) -> str:
+        """The engine's output, appended to by every launch; `aside` that of an engine beside another one."""
+        return os.path.join(self.root, "logs", f"{pool_id}{ASIDE if aside else ''}.log")
 
-    def pid(self, pool_id: str) -> str:
-        """The engine's pid, for people and scripts."""
-        return os.path.join(self.root, "run", f"{pool_id}.pid")
+    def pid(self, pool_id: str, *, aside: bool = False) -> str:
+        """The engine's pid, for people and scripts; `aside` that of an engine beside another one."""
+        return os.path.join(self.root, "run", f"{pool_id}{ASIDE if aside else ''}.pid")
 
     def handoff(self, pool_id: str) -> str:
         """The handoff document of a ready pool."""
@@ -54,6 +58,10 @@ class StateDir:
     def crash_logs(self, pool_id: str) -> str:
         """The folder with the logs of the pool's last runs that crashed."""
         return os.path.join(self.root, "crashes", pool_id)
+
+    def models(self) -> str:
+        """Where fetched models are kept, unless another folder is declared."""
+        return os.path.join(self.root, "models")
 
     @property
     def database(self) -> str:

@@ -21,6 +21,7 @@ from pool_lifecycle.events import (
     AllowOne,
     CircuitDue,
     Cleared,
+    Declared,
     Drain,
     Event,
     Exited,
@@ -59,6 +60,7 @@ from pool_lifecycle.snapshot import (
     Persist,
     Snapshot,
     evolved,
+    own_circuits,
 )
 from pool_lifecycle.table import Row
 from pool_lifecycle.wording import seconds
@@ -201,6 +203,17 @@ def _(event: Shared, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
     after = tuple(event.circuit if one.name == name else one for one in snapshot.circuits)
     draft = snapshot if after == snapshot.circuits else evolved(snapshot, circuits=after)
     return _woken(snapshot, draft, event)
+
+
+@_read.register
+def _(event: Declared, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
+    """Circuits that there are still, go on as they were."""
+    if event.rules == snapshot.rules:
+        return snapshot, None, event
+    known = {one.name: one for one in snapshot.circuits}
+    own = tuple(known.get(one.name, one) for one in own_circuits(event.rules.classes))
+    shared = tuple(one for one in snapshot.circuits if one.shared)
+    return _woken(snapshot, evolved(snapshot, rules=event.rules, circuits=(*own, *shared)), event)
 
 
 def _woken(snapshot: Snapshot, draft: Snapshot, event: Event) -> Read:
@@ -355,8 +368,9 @@ def _notice(before: Snapshot, draft: Snapshot, kind: PoolEvent, row: Row) -> Not
 def _circuit_news(before: Snapshot, after: Snapshot) -> tuple[Emit, ...]:
     if after.circuits is before.circuits:
         return ()
+    old = {one.name: one for one in before.circuits}
     return tuple(
-        Emit(CircuitChanged.between(old, new))
-        for old, new in zip(before.circuits, after.circuits, strict=True)
-        if old.state is not new.state
+        Emit(CircuitChanged.between(old[new.name], new))
+        for new in after.circuits
+        if new.name in old and old[new.name].state is not new.state
     )

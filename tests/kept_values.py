@@ -150,4 +150,4 @@ MOMENT = Moment("boot", 1000.0, 1.7e9)
 
 def kept(pool: Snapshot) -> Kept:
     """One of them as it is kept."""
-    return Kept(pool, MOMENT, "memory", declared=pool.target.model)
+    return Kept(pool, MOMENT, "memory", declared=pool.target)

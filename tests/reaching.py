@@ -95,7 +95,7 @@ def surge(*until: PoolState, lease: bool = False) -> Callable[[World], Awaitable
         await world.ready()
         if lease:
             await world.pool.grant("somebody")
-        world.pool.tell(Reload(Target(NEW), Strategy.SURGE, fits=True))
+        world.pool.tell(Reload(Target(NEW), Strategy.SURGE))
         await virtual_time.settle()
         if until:
             await world.pool.reached(*until)

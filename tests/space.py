@@ -83,7 +83,7 @@ WISHES: tuple[Wish, ...] = (
     Reload(OLD),
     Reload(OTHER),
     *(Reload(NEW, strategy) for strategy in Strategy),
-    Reload(NEW, Strategy.SURGE, fits=True),
+    Reload(NEW, Strategy.SURGE),
 )
 
 

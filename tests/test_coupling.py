@@ -176,7 +176,7 @@ def test_a_reload_with_permit_begins(granting: Circuit) -> None:
 @pytest.mark.parametrize("strategy", Strategy)
 def test_only_a_surge_has_to_fit(strategy: Strategy) -> None:
     """B-RELOAD-x2: two engines at once are refused where they do not fit; one after the other may go."""
-    refused = after(pool_in(S.READY), Reload(NEW, strategy, fits=False)).state is S.READY
+    refused = after(pool_in(S.READY), Reload(NEW, strategy, short=None)).state is S.READY
     assert refused == (strategy is Strategy.SURGE)
 
 

@@ -276,7 +276,7 @@ async def test_a_turn_that_was_given_out_is_not_waited_for_twice() -> None:
         assert world.now == snapshot.not_before
 
 
-USED = Kept(Snapshot.new(a_spec(), lineage="x", now=0.0), MOMENT, "memory", None, 2**61)
+USED = Kept(Snapshot.new(a_spec(), lineage="x", now=0.0), MOMENT, "memory", next_token=2**61)
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ DURATIONS: list[tuple[PoolState, Event, PoolState, float]] = [
     (S.READY, Reload(NEW), S.RELOADING_DRAINING, 19.0),
     (S.READY, Reload(NEW, drain_deadline=4.0), S.RELOADING_DRAINING, 4.0),
     (S.READY, Reload(NEW, Strategy.STAGE_FIRST), S.STAGING_AHEAD, 11.0),
-    (S.READY, Reload(NEW, Strategy.SURGE, fits=True), S.SURGING_STAGING, 11.0),
+    (S.READY, Reload(NEW, Strategy.SURGE), S.SURGING_STAGING, 11.0),
     (S.RELOADING_DRAINING, Drained(EPOCH), S.RELOADING_STAGING, 11.0),
     (S.RELOADING_STAGING, Staged(EPOCH), S.RELOADING_STOPPING, 3.0 + 7.0),
     (S.RELOADING_STOPPING, Gone(EPOCH), S.RELOADING_STARTING, 13.0),

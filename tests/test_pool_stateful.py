@@ -145,7 +145,7 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.pool.state is PoolState.READY)
     @rule(model=st.sampled_from(MODELS))
     def surge(self, model: str) -> None:
-        self.pool.tell(Reload(Target(model), Strategy.SURGE, fits=True))
+        self.pool.tell(Reload(Target(model), Strategy.SURGE))
 
     @rule(wish=st.sampled_from(("resume", "reset", "allow_one")))
     def operate(self, wish: str) -> None:

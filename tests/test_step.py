@@ -97,7 +97,7 @@ def test_the_gate_moves_to_the_new_generation() -> None:
     ("state", "one"),
     [
         (S.READY, Reload(NEW, Strategy.STAGE_FIRST)),
-        (S.READY, Reload(NEW, Strategy.SURGE, fits=True)),
+        (S.READY, Reload(NEW, Strategy.SURGE)),
         (S.SURGING_STAGING, Staged(EPOCH)),
         (S.STAGING_AHEAD, Resume()),
         (S.RETIRING, Gone(EPOCH)),

@@ -36,7 +36,8 @@ def run(config: Config, state_dir: Path, style: str, level: int) -> int:
 
 
 async def _run(config: Config, state_dir: Path, style: str, level: int) -> int:
-    manager = PoolManager(state_dir, restarts=config.manager.restarts, blame=config.manager.blame)
+    declared = config.manager
+    manager = PoolManager(state_dir, restarts=declared.restarts, blame=declared.blame, models=declared.models)
     foreground = Foreground(manager)
     to = console()
     widest = max(len(spec.pool_id) for spec in config.pools)

@@ -34,7 +34,7 @@ OUT_OF_MEMORY = Cause(
 HANDLE = EngineHandle("local", "x-1", "127.0.0.1", 8080, 4711, "5f0c7f4e-boot", 987654, "session 4711")
 
 ENGINE = Instance(
-    3, "x-3", Target("file:/old.gguf", "sha256:ab"), HANDLE, 4000.25, 123, 4010.5, kill_at=4400.0
+    3, "x-3", Target("file:/old.gguf", "sha256:ab"), HANDLE, 4000.25, 123, healthy_at=4010.5, kill_at=4400.0
 )
 
 SPARE = Instance(4, "x-4", Target("file:/new.gguf"), exit=ExitStatus(code=1))
@@ -70,7 +70,7 @@ CHAT = Kept(
     ),
     NOW,
     "local",
-    declared="file:/old.gguf",
+    declared=Target("file:/old.gguf"),
     next_token=42,
     leases=(
         KeptLease(40, 3, "http://127.0.0.1:8080", "req-17", "request", 4200.0, 4500.0),

@@ -82,7 +82,7 @@ def _surge(world: World, deed: Deed, chance: Random) -> None:
     pool = world.pool(deed.pool_id)
     if pool is not None and pool.spec.engine.port is None:  # with one port for both they do not fit
         with contextlib.suppress(PoolLifecycleError):
-            pool.tell(Reload(Target(model), Strategy.SURGE, fits=True))
+            pool.tell(Reload(Target(model), Strategy.SURGE))
 
 
 def _lease(world: World, deed: Deed, chance: Random) -> None:
@@ -240,7 +240,7 @@ def _lead_towards(world: World, deed: Deed, state: PoolState) -> None:
     model = f"file:/{deed.pool_id}/d{deed.seed}"  # one that is not staged yet
     if strategy == "surge":
         if pool.spec.engine.port is None:
-            pool.tell(Reload(Target(model), Strategy.SURGE, fits=True))
+            pool.tell(Reload(Target(model), Strategy.SURGE))
     else:
         asked: dict[str, Any] = {"model": model, "strategy": strategy, "drain_deadline": 2.0}
         world.ask(deed.pool_id, "reload", lambda pool: pool.reload(**asked), asked)
