@@ -288,6 +288,8 @@ class Actor:
             self._staff.health.follow(after)
         if after.crashes is not before.crashes:
             self._blame(after)
+        if after.holds_on is not before.holds_on:
+            self.host.shared.hold(self.pool_id, stuck=after.holds_on)
         if after.target is not before.target:
             self._commit(after.target)
         self._arm()

@@ -40,7 +40,8 @@ def _bar(circuit: Circuit, snapshot: Snapshot) -> Bar:
         why = f"{name} is half-open, and pool {circuit.holder!r} has its one trial"
         return Bar(circuit.name, why, "wait for the end of that trial", None)
     if circuit.until is None:
-        return Bar(circuit.name, f"{name} is in quarantine", "see to that device, and release it", None)
+        why = f"{name} is in quarantine, as something on that device cannot be killed"
+        return Bar(circuit.name, why, "it ends once that is gone; restarting the host ends it too", None)
     helps = ALLOWING if circuit.shared else "reset it, or allow one start"
     return Bar(circuit.name, f"{name} is open {_after(circuit, snapshot)}", helps, circuit.until)
 

@@ -4,7 +4,8 @@ A circuit begins `closed`: starts are allowed, and failures in a row are counted
 opens: no start is allowed. When its time-out is over it is `half_open`: one permit is free. Whoever takes
 it makes a `trial`; if that runs stably for long enough the circuit closes, if it fails the circuit opens
 again for twice as long. People are shown a trial as half-open. A trial that is given up without a verdict
-(the operator stopped the pool) gives its permit back.
+(the operator stopped the pool) gives its permit back. A device on which something runs that cannot be killed
+is in quarantine: open without an end, until that is gone; then it is half-open, as it has to prove itself.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class BreakerEvent(enum.StrEnum):
     ALLOW_ONE = "allow_one"
     ABANDONED = "abandoned"
     RESET = "reset"
+    QUARANTINE = "quarantine"
+    RELEASE = "release"
 
 
 class BreakerWhen(enum.StrEnum):
@@ -58,6 +61,7 @@ class BreakerDo(enum.StrEnum):
     CLEAR = "clear"
     GRANT = "grant"
     FREE = "free"
+    HOLD = "hold"
 
 
 CLOSED, OPEN, HALF_OPEN, TRIAL = BreakerState
@@ -67,6 +71,7 @@ BREAKER = Table(
     name="breaker",
     initial=CLOSED,
     rest=CLOSED,
+    common=(Row(E.QUARANTINE, OPEN, "something on it cannot be killed", mark=D.HOLD),),
     declared=(
         State(CLOSED, Kind.STABLE, rows=(
             Row(E.FAILURE, STAY, "one more in a row", when=W.BELOW_THRESHOLD, mark=D.COUNT),
@@ -78,7 +83,12 @@ BREAKER = Table(
             Row(E.RESET, STAY, "count 0", mark=D.CLEAR),
         )),
         State(OPEN, Kind.STABLE, rows=(
+            Row(E.TIMEOUT, STAY, "news of an earlier opening", when=W.QUARANTINED),
             Row(E.TIMEOUT, HALF_OPEN, "one trial is allowed", mark=D.FREE),
+            Row(E.QUARANTINE, STAY, "from now on without an end", mark=D.HOLD),
+            Row(E.RELEASE, HALF_OPEN, "what could not be killed is gone: one trial is allowed",
+                when=W.QUARANTINED, mark=D.FREE),
+            Row(E.RELEASE, STAY, "it is open for another reason, too"),
             Row(E.ALLOW_ONE, STAY, "a device in quarantine is not overridden", when=W.QUARANTINED),
             Row(E.ALLOW_ONE, TRIAL, "an operator allows one start", mark=D.GRANT),
             Row(E.FAILURE, STAY, "it is open already"),

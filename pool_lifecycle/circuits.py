@@ -30,13 +30,18 @@ def feed(circuit: Circuit, event: BreakerEvent, *, policy: Breaker, who: str, no
         case BreakerDo.OPEN:
             return _opened(circuit, event, circuit.timeout or policy.timeout, now)
         case BreakerDo.OPEN_DOUBLED:
-            return _opened(circuit, event, min(2 * circuit.timeout, policy.timeout_max), now)
+            return _opened(
+                circuit, event, min(2 * circuit.timeout, policy.timeout_max) or policy.timeout, now
+            )
         case BreakerDo.CLEAR:
             return evolved(circuit, state=state, failures=0, timeout=0.0, until=None, holder=None)
         case BreakerDo.GRANT:
             return evolved(circuit, state=state, until=None, holder=who)
         case BreakerDo.FREE:
             return evolved(circuit, state=state, until=None, holder=None)
+        case BreakerDo.HOLD:
+            opened = circuit.openings + (circuit.state is not BreakerState.OPEN)
+            return evolved(circuit, state=state, openings=opened, until=None, holder=None)
         case _:
             return circuit
 

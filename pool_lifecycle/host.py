@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Container
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from random import Random
 
 from attrs import define, field
@@ -21,7 +22,7 @@ from pool_lifecycle.registry import Registry
 from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.budget import Budget
 from pool_lifecycle.shared_circuits import SharedCircuits
-from pool_lifecycle.snapshot import CircuitChanged
+from pool_lifecycle.snapshot import CircuitChanged, Snapshot
 from pool_lifecycle.spec import Models
 from pool_lifecycle.statedir import StateDir
 from pool_lifecycle.store import Store
@@ -158,11 +159,20 @@ class Host:
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in a store
             _log.exception("what pools share could not be stored: %r", error)
 
-    def go_on(self, kept: KeptHost, known: Container[str]) -> None:
-        """What an earlier manager has given out of this host's budget, and thought of its devices."""
+    def go_on(self, kept: KeptHost, left: Iterable[Snapshot]) -> None:
+        """What an earlier manager has given out of this host's budget, and thought of its devices.
+
+        `left` has the pools that it left.
+        """
         if kept.full_at is not None:
             self.turns.full_at = kept.full_at
-        self.shared.restore(kept, known)
+        known, stuck = set(), defaultdict[str, set[str]](set)
+        for one in left:
+            known.add(one.pool_id)
+            for circuit in one.circuits if one.holds_on else ():
+                if circuit.shared:
+                    stuck[circuit.name].add(one.pool_id)
+        self.shared.restore(kept, known, stuck)
 
     def misbehaved(self, pool_id: str, what: str) -> None:
         """Report a driver that broke a promise."""

@@ -26,6 +26,7 @@ from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.records import Observer
 from pool_lifecycle.references import stager_of
+from pool_lifecycle.refusals import WATCHED, residue
 from pool_lifecycle.registry import Registry
 from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.budget import Budget
@@ -174,12 +175,15 @@ class PoolManager:
             await self.remove(spec.pool_id)
 
     async def remove(self, pool_id: str) -> None:
-        """Forget a stopped pool. Raises PoolNotFound, and PoolLifecycleError while it is not stopped."""
+        """Forget a stopped pool. Raises PoolNotFound, and PoolLifecycleError while something of it lives."""
         pool = self[pool_id]
         if pool.state is not PoolState.STOPPED:
             raise PoolLifecycleError(
                 "can only be removed when stopped", pool_id=pool_id, state=pool.state, remedy="stop it first"
             )
+        if pool.snapshot.quarantine:
+            what = f"can only be removed once {residue(pool.snapshot)} is gone"
+            raise PoolLifecycleError(what, pool_id=pool_id, state=pool.state, remedy=WATCHED)
         del self._pools[pool_id]
         host = pool.host
         host.tokens_from = max(host.tokens_from, pool.book.next_token)  # should it be added again

@@ -43,8 +43,7 @@ class Past:
         now = host.now()
         records = [rebased(one, now) for one in loaded.pools]
         if loaded.host is not None:
-            known = {one.snapshot.pool_id for one in records}
-            host.go_on(rebased_host(loaded.host, now), known)
+            host.go_on(rebased_host(loaded.host, now), [one.snapshot for one in records])
         host.tokens_from = tokens_from(loaded, now.wall)
         host.keep_shared()
         found = await find_all(host.drivers, records)

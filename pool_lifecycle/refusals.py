@@ -24,7 +24,7 @@ def residue(snapshot: Snapshot) -> str:
     """The engines that are left, by generation and pid."""
     left = ", ".join(
         f"generation {one.generation} (pid {(one.handle and one.handle.pid) or 'unknown'})"
-        for one in snapshot.engines
+        for one in (*snapshot.engines, *snapshot.quarantine)
     )
     return left or "the engine"
 

@@ -7,7 +7,7 @@ circuits before every step it takes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from typing import TypeAlias
 
 from attrs import define, field
@@ -28,9 +28,13 @@ Moved: TypeAlias = Callable[[str, CircuitChanged, tuple[str, ...]], None]
 
 @define(eq=False)
 class _Device:
-    """One device's circuit, the pools on it, and when each of them last failed because of it."""
+    """One device's circuit, the pools on it, and when each of them last failed because of it.
+
+    `held_by` has those with something on it that cannot be killed.
+    """
 
     circuit: Circuit
+    held_by: set[str] = field(factory=set)
     pools: dict[str, Wake] = field(factory=dict)
     failed_at: dict[str, float] = field(factory=dict)
 
@@ -67,8 +71,11 @@ class SharedCircuits:
         failed = tuple((name, pool, at) for name, one in devices for pool, at in one.failed_at.items())
         return tuple(one.circuit for _, one in devices if not one.circuit.at_rest), failed
 
-    def restore(self, kept: KeptHost, known: Container[str]) -> None:
-        """Go on with what was kept. A trial of a pool that is not `known` has no end: it is free again."""
+    def restore(self, kept: KeptHost, known: Container[str], stuck: Mapping[str, Collection[str]]) -> None:
+        """Go on with what was kept. A trial of a pool that is not `known` has no end: it is free again.
+
+        `stuck` has, by circuit, the pools with something there that cannot be killed.
+        """
         now, policy = self._clock(), self._blame.breaker
         for one in kept.circuits:
             orphan = one.holder is not None and one.holder not in known
@@ -78,6 +85,11 @@ class SharedCircuits:
         for name, pool_id, at in kept.failed_at:
             device = self._devices.setdefault(name, _Device(Circuit(name, shared=True)))
             device.failed_at[pool_id] = at
+        for name in {*self._devices, *stuck}:
+            device = self._devices.setdefault(name, _Device(Circuit(name, shared=True)))
+            device.held_by.update(stuck.get(name, ()))
+            event = BreakerEvent.QUARANTINE if device.held_by else BreakerEvent.RELEASE
+            device.circuit = self._fed(device, event)
 
     def join(self, pool_id: str, devices: Iterable[str], wake: Wake) -> tuple[Circuit, ...]:
         """The circuits of these devices, as they are; `wake` is called when there are `news` of them."""
@@ -94,6 +106,7 @@ class SharedCircuits:
         for device in self._devices.values():
             device.pools.pop(pool_id, None)
             device.failed_at.pop(pool_id, None)
+            device.held_by.discard(pool_id)
         self._devices = {
             name: one for name, one in self._devices.items() if one.pools or not one.circuit.at_rest
         }
@@ -119,21 +132,26 @@ class SharedCircuits:
                 device.failed_at[pool_id] = now
                 self._moved_on()
                 if self._blame.lies_with_device(device.failed_at, now):
-                    self._trip(device, pool_id, now)
+                    self._change(self._fed(device, BreakerEvent.TRIP), pool_id)
+
+    def hold(self, pool_id: str, *, stuck: bool) -> None:
+        """Whether something of the pool cannot be killed: then nobody starts on its devices."""
+        for device in tuple(self._devices.values()):
+            if pool_id not in device.pools or (pool_id in device.held_by) is stuck:
+                continue
+            (device.held_by.add if stuck else device.held_by.discard)(pool_id)
+            event = BreakerEvent.QUARANTINE if device.held_by else BreakerEvent.RELEASE
+            self._change(self._fed(device, event), pool_id)
+
+    def _fed(self, device: _Device, event: BreakerEvent) -> Circuit:
+        policy, now = self._blame.breaker, self._clock()
+        return circuits.feed(device.circuit, event, policy=policy, who="the host", now=now)
 
     def _age(self, device: _Device) -> None:
         """What has come about while nobody was there to look."""
         now, until = self._clock(), device.circuit.until
         if until is not None and until <= now:
-            policy = self._blame.breaker
-            device.circuit = circuits.feed(
-                device.circuit, BreakerEvent.TIMEOUT, policy=policy, who="the host", now=now
-            )
-
-    def _trip(self, device: _Device, by: str, now: float) -> None:
-        policy = self._blame.breaker
-        tripped = circuits.feed(device.circuit, BreakerEvent.TRIP, policy=policy, who="the host", now=now)
-        self._change(tripped, by)
+            device.circuit = self._fed(device, BreakerEvent.TIMEOUT)
 
     def _change(self, circuit: Circuit, by: str) -> None:
         device = self._devices[circuit.name]

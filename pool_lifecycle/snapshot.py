@@ -201,6 +201,11 @@ class Snapshot:
         return (self.target, *changing, *(one.target for one in self.engines))
 
     @property
+    def holds_on(self) -> bool:
+        """Whether something of it cannot be killed, and so holds what it has of the host."""
+        return self.state is PoolState.STUCK or bool(self.quarantine)
+
+    @property
     def spare_lives(self) -> bool:
         """Whether an engine that does not serve could: it was healthy, and nobody has asked it to end."""
         return any(

@@ -12,16 +12,18 @@ from pool_lifecycle.table import Kind
 EXPECTED = """
 closed
     failure[below threshold] > . (count); failure > open (open); trip > open (open); stable > . (clear)
-    taken > .; allow_one > .; reset > . (clear)
+    taken > .; allow_one > .; reset > . (clear); quarantine > open (hold)
 open
-    timeout > half_open (free); allow_one[quarantined] > .; allow_one > trial (grant)
+    timeout[quarantined] > .; timeout > half_open (free); quarantine > . (hold); release[quarantined] > half_open (free); release > .
+    allow_one[quarantined] > .; allow_one > trial (grant)
     failure > .; stable > .; trip > .; reset > closed (clear)
 half_open
     taken > trial (grant); allow_one > trial (grant); failure > open (open); trip > open (open)
-    stable > .; reset > closed (clear)
+    stable > .; reset > closed (clear); quarantine > open (hold)
 trial
     failure[holder] > open (open, time-out doubled); failure > .; stable[holder] > closed (clear); stable > .
     taken > .; allow_one > .; abandoned > half_open (free); trip > open (open); reset > closed (clear)
+    quarantine > open (hold)
 """
 """`event[guard] > state (what happens to the numbers)`; `> .` stays; what is not listed is ignored."""
 
@@ -51,7 +53,7 @@ WAYS = _read()
 @pytest.mark.parametrize("event", BreakerEvent)
 @pytest.mark.parametrize("state", BreakerState)
 def test_rows(state: BreakerState, event: BreakerEvent) -> None:
-    """For each of the 32 pairs the rows are the expected ones, in the expected order."""
+    """For each of the 40 pairs the rows are the expected ones, in the expected order."""
     rows = BREAKER.rows.get((state, event), ())
     assert [(row.when, row.to, row.mark) for row in rows] == WAYS.get((state, event), [])
 

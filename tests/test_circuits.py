@@ -148,12 +148,13 @@ def test_the_threshold_is_configurable(policy: Breaker, failures: int) -> None:
 def test_whatever_happens_the_numbers_make_sense(
     policy: Breaker, events: list[tuple[BreakerEvent, str]]
 ) -> None:
-    """S15: a holder exactly in a trial, an end exactly when open, and a time-out within the bounds."""
-    circuit = Circuit("general")
+    """S15: a holder exactly in a trial; an end exactly when open, but for a quarantine; time-outs in bounds."""
+    circuit, held = Circuit("general"), False
     for event, who in events:
+        held = event is E.QUARANTINE or (held and event not in (E.RELEASE, E.RESET))
         circuit = feed(circuit, event, policy=policy, who=who, now=5.0)
         assert (circuit.holder is not None) == (circuit.state is S.TRIAL)
-        assert (circuit.until is not None) == (circuit.state is S.OPEN)
-        assert (circuit.timeout > 0) == (circuit.state is not S.CLOSED)
+        assert (circuit.until is not None) == (circuit.state is S.OPEN and not held)
+        assert circuit.timeout > 0 or circuit.state is S.CLOSED or E.QUARANTINE in dict(events)
         assert circuit.timeout <= policy.timeout_max
         assert circuit.state is not S.CLOSED or circuit.failures < policy.threshold

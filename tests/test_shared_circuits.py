@@ -6,17 +6,21 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 
+import pytest
 from attrs import evolve
 
 from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.causes import Cause, FailureClass, Stage
+from pool_lifecycle.errors import EngineStuck, PoolLifecycleError, StartFailed
 from pool_lifecycle.events import Shared
+from pool_lifecycle.kept import KeptHost, Moment
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.circuit import Circuit
 from pool_lifecycle.shared_circuits import SharedCircuits, name_of
+from pool_lifecycle.spec import Limits
 from pool_lifecycle.testing.memory import EngineScript
-from tests.worlds import WORKS, World, a_spec, a_world, virtually
+from tests.worlds import UNKILLABLE, WORKS, World, a_spec, a_world, virtually
 
 CUDA = EngineScript(launch_error=Cause(FailureClass.CUDA, Stage.LAUNCH, "CUDA error: unknown error"))
 CLOSED = Circuit(name_of("0"), shared=True)
@@ -84,6 +88,38 @@ def test_an_open_circuit_outlives_the_pools_on_its_device() -> None:
         circuits.leave(name)
     (circuit,) = circuits.join("c", ["0"], lambda: None)
     assert circuit.state is BreakerState.OPEN
+
+
+def test_what_cannot_be_killed_keeps_others_off_its_device() -> None:
+    """S7: without an end; once nothing of that kind is left there, one trial is allowed."""
+    circuits = shared()
+    (mine,) = circuits.join("a", ["0"], lambda: None)
+    circuits.join("b", ["0"], lambda: None)
+    circuits.hold("a", stuck=True)
+    circuits.hold("b", stuck=True)
+    circuits.hold("a", stuck=False)
+    news = circuits.news([mine])
+    assert news is not None
+    assert (news.circuit.state, news.circuit.until) == (BreakerState.OPEN, None)
+    circuits.hold("b", stuck=False)
+    news = circuits.news([mine])
+    assert news is not None
+    assert news.circuit.state is BreakerState.HALF_OPEN
+
+
+def test_a_quarantine_goes_on_under_the_next_manager_while_somebody_is_stuck() -> None:
+    """S7: it is derived from what is kept of the pools, so that nobody can forget to end it."""
+    held = evolve(CLOSED, state=BreakerState.OPEN, openings=1)
+    kept = KeptHost(Moment("boot", 1000.0, 0.0), circuits=(held,))
+    for stuck, state in ((["a"], BreakerState.OPEN), ([], BreakerState.HALF_OPEN)):
+        circuits = shared()
+        circuits.restore(kept, {"a"}, {CLOSED.name: stuck} if stuck else {})
+        (circuit,) = circuits.join("a", ["0"], lambda: None)
+        assert (circuit.state, circuit.until) == (state, None)
+        circuits.hold("a", stuck=False)
+        assert circuits.news([circuit]) == (
+            Shared(evolve(circuit, state=BreakerState.HALF_OPEN)) if stuck else None
+        )
 
 
 # --- with pools ------------------------------------------------------------------------------------------
@@ -223,3 +259,35 @@ async def test_a_pool_that_joins_late_finds_what_has_come_due() -> None:
         await asyncio.sleep(10_000)
         late = await world.manager.add(a_spec("late", device_mask="0"))
         assert states([late]) == ["half_open"]
+
+
+@virtually
+async def test_a_device_with_something_unkillable_is_in_quarantine_until_that_is_gone() -> None:
+    """S7, FAULTS: a start there is refused with the reason; a pool on another device starts."""
+    async with a_world(UNKILLABLE, WORKS, limits=Limits(reclaim=5.0), device_mask="0") as world:
+        await world.ready()
+        neighbour = await world.manager.add(a_spec("neighbour", device_mask="0"))
+        with pytest.raises(EngineStuck):
+            await world.pool.stop()
+        with pytest.raises(StartFailed, match="in quarantine, as something on that device cannot be killed"):
+            await neighbour.start()
+        other = await world.manager.add(a_spec("other", device_mask="1"))
+        await other.start()
+        world.launcher.engines[0].release()
+        await neighbour.reached("ready")
+        assert world.pool.state == "stopped"
+
+
+@virtually
+async def test_a_pool_with_something_unkillable_is_not_forgotten() -> None:
+    """S5: also where the pool itself went on, and has stopped since."""
+    async with a_world(UNKILLABLE, WORKS, limits=Limits(drain=1.0, reclaim=5.0, proving=0.0)) as world:
+        await world.ready()
+        await world.pool.reload("file:/new.gguf", strategy="surge")
+        await world.pool.reached("ready")
+        await world.pool.stop()
+        with pytest.raises(PoolLifecycleError, match=r"once generation 1 \(pid \d+\) is gone"):
+            await world.manager.remove("chat")
+        world.launcher.engines[0].release()
+        await asyncio.sleep(1.0)
+        await world.manager.remove("chat")
