@@ -148,7 +148,7 @@ def test_the_threshold_is_configurable(policy: Breaker, failures: int) -> None:
 def test_whatever_happens_the_numbers_make_sense(
     policy: Breaker, events: list[tuple[BreakerEvent, str]]
 ) -> None:
-    """S15: a holder exactly in a trial; an end exactly when open, but for a quarantine; time-outs in bounds."""
+    """S15: a holder exactly in a trial; an end exactly when open, but for a quarantine; all in bounds."""
     circuit, held = Circuit("general"), False
     for event, who in events:
         held = event is E.QUARANTINE or (held and event not in (E.RELEASE, E.RESET))

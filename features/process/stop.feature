@@ -50,6 +50,19 @@ Feature: An engine is ended with all that belongs to it
     When the engine goes at last
     Then the pool is stopped
 
+  @B-PROC-x3
+  Scenario: Nothing is started on a device where something cannot be ended
+    Given "old" on device 0 has an engine that nothing can end
+    When "new" is to start on device 0
+    Then it is told that the device is in quarantine
+
+  @B-PROC-x3
+  Scenario: The device is used again once the unkillable is gone
+    Given "old" on device 0 has an engine that nothing can end
+    And "new" waits to start on device 0
+    When the engine of "old" goes at last
+    Then "new" serves
+
   @B-PROC-015
   Scenario: To stop a stopped pool is no mistake
     When the pool is stopped

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from features.vocabulary import given, then, when
 from features.world import World
+from pool_lifecycle.errors import EngineStuck, StartFailed
 from pool_lifecycle.interfaces import Device
 
 GB = 2**30
@@ -58,6 +61,43 @@ async def crash(world: World, pools: list[str], words: str = "") -> None:
         engine.crash()
     for name in pools:
         await (await world.pool(name)).reached("backing_off", "failed")
+    await world.settle()
+
+
+@given("{pools:Pools} on device {device:d} has an engine that nothing can end")
+async def cannot_end_on(world: World, pools: list[str], device: int) -> None:
+    world.imagine(unkillable=True)
+    await serve_on(world, pools, device)
+    world.imagine(unkillable=False)
+    for name in pools:
+        with contextlib.suppress(EngineStuck):
+            await world.manager[name].stop()
+
+
+@given("{pools:Pools} waits to start on device {device:d}")
+@when("{pools:Pools} is to start on device {device:d}")
+async def to_start_on(world: World, pools: list[str], device: int) -> None:
+    world.declare(device_mask=str(device))
+    for name in pools:
+        await world.attempt((await world.pool(name)).start())
+
+
+@then("{pools:Pools} serves")
+async def serves(world: World, pools: list[str]) -> None:
+    for name in pools:
+        await world.manager[name].reached("ready")
+
+
+@then("it is told that the device is in quarantine")
+def told_of_quarantine(world: World) -> None:
+    assert isinstance(world.error, StartFailed)
+    assert "is in quarantine" in str(world.error)
+
+
+@when("the engine of {pools:Pools} goes at last")
+async def goes_at_last(world: World, pools: list[str]) -> None:
+    for name in pools:
+        world.cast.newest(name).release()
     await world.settle()
 
 
