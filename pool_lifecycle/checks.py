@@ -100,15 +100,6 @@ def url_path(value: object) -> str | None:
     return None if good else "must be a path that begins with / and holds no spaces or control characters"
 
 
-def digest(value: object) -> str | None:
-    """Of a model: the algorithm is named, so that another one can be told apart some day."""
-    good = isinstance(value, str) and _DIGEST.fullmatch(value) is not None
-    return None if good else "must be 'sha256:' and 64 hexadecimal digits in small letters"
-
-
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-
-
 def texts(what: str) -> Check:
     """A tuple of strings without NUL bytes; an empty string is a valid element."""
 

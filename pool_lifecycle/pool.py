@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator
 
 from pool_lifecycle.actor import Actor
 from pool_lifecycle.answers import DONE
-from pool_lifecycle.checks import Check, one_of, optional, seconds, text
-from pool_lifecycle.checks import digest as digest_check
+from pool_lifecycle.checks import Check, one_of, optional, seconds
 from pool_lifecycle.errors import ConfigError, NoRoomForTwo, Problem
 from pool_lifecycle.events import (
     AllowOne,
@@ -25,6 +24,7 @@ from pool_lifecycle.explain import explain
 from pool_lifecycle.lease import LastingLease, Lease
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
 from pool_lifecycle.records import DrainOutcome
+from pool_lifecycle.references import digest_defect, reference_defect
 from pool_lifecycle.spec import STRATEGIES, PoolSpec
 from pool_lifecycle.status import PoolStatus
 
@@ -91,8 +91,8 @@ class Pool(Actor):
         change is under way, no start would be allowed, or two engines do not fit, with the shortfall;
         Superseded when a drain, stop or resume overtook it.
         """
-        _check("model", model, text("a model reference"))
-        _check("digest", digest, optional(digest_check))
+        _check("model", model, reference_defect)
+        _check("digest", digest, optional(digest_defect))
         target = Target(model, digest, self._snapshot.target.variant)
         await self._change(target, strategy, otherwise, drain_deadline)
 

@@ -18,7 +18,6 @@ from pool_lifecycle.checks import (
     check_all,
     check_order,
     checked,
-    digest,
     one_of,
     optional,
     pool_id,
@@ -33,6 +32,7 @@ from pool_lifecycle.devices import devices_of, mask_defect
 from pool_lifecycle.errors import ConfigError, Problem
 from pool_lifecycle.events import Target
 from pool_lifecycle.redaction import shown_arguments
+from pool_lifecycle.references import digest_defect, reference_defect
 from pool_lifecycle.restart.backoff import Backoff
 from pool_lifecycle.restart.circuit import Breaker
 from pool_lifecycle.restart.classes import ClassPolicies
@@ -188,8 +188,8 @@ class PoolSpec:
 
     pool_id: str = field(metadata=checked(pool_id))
     engine: EngineSpec = field(metadata=checked(a(EngineSpec)))
-    model: str | None = field(default=None, metadata=checked(optional(text("a model reference"))))
-    digest: str | None = field(default=None, metadata=checked(optional(digest)))
+    model: str | None = field(default=None, metadata=checked(optional(reference_defect)))
+    digest: str | None = field(default=None, metadata=checked(optional(digest_defect)))
     slots: int = field(default=1, metadata=checked(whole(1, 65536)))
     device_mask: str | None = field(default=None, metadata=checked(optional(mask_defect)))
     replica_id: str = field(default="0", metadata=checked(text("a replica's name")))
