@@ -16,6 +16,7 @@ from benchmarks import (
     bench_readiness,
     bench_recovery,
     bench_restart,
+    bench_staging,
     bench_step,
     bench_store,
 )
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "idle": bench_idle.run,
     "recovery": bench_recovery.run,
     "store": bench_store.run,
+    "staging": bench_staging.run,
 }
 LATEST = Path(__file__).with_name("latest.json")
 
