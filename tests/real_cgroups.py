@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +16,8 @@ import pytest
 
 from pool_lifecycle_drivers.cgroups import nested, pids_in
 from pool_lifecycle_drivers.containment import Containment
+from pool_lifecycle_drivers.enclosing import Enclosing
+from pool_lifecycle_drivers.procfs import Identity, identify
 
 MOUNTED = Path("/sys/fs/cgroup")
 SERIAL = itertools.count(1)
@@ -152,3 +156,23 @@ def _until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < patient_until, "waited too long for a cgroup"
         time.sleep(0.005)
+
+
+@contextmanager
+def tree(script: str) -> Iterator[Identity]:
+    """A shell's, in a session of its own, once it has said something."""
+    command = ["/bin/sh", "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as child:
+        try:
+            assert child.stdout is not None
+            child.stdout.readline()
+            who = identify(child.pid)
+            assert who is not None
+            yield who
+        finally:
+            os.killpg(child.pid, 9)
+
+
+def enclose(folder: Path, who: Identity) -> None:
+    """Make a cgroup and put a tree there."""
+    asyncio.run(Enclosing().enclose(str(folder), who, "token"))

@@ -21,9 +21,9 @@ from functools import partial
 from pool_lifecycle.interfaces import Capability
 from pool_lifecycle_drivers import subreaper
 from pool_lifecycle_drivers.cgroups import V2, Hierarchies
+from pool_lifecycle_drivers.enclosing import Enclosing
 from pool_lifecycle_drivers.leaf import Leaf
 from pool_lifecycle_drivers.leftovers import Leftovers
-from pool_lifecycle_drivers.offload import Batch
 
 PREFIX = "pool-lifecycle."
 """How the names of our cgroups begin; the launch token follows."""
@@ -77,7 +77,7 @@ class Containment:
         self._refusals: dict[str, str] = {}
         self._subreaper: str | None = None
         self._trouble = ""
-        self._batch = Batch()
+        self._enclosing = Enclosing()
         self._leftovers = Leftovers()
         self._swept: set[str] = set()
 
@@ -119,7 +119,7 @@ class Containment:
 
     def _leaf(self, tier: Tier, parent: str, token: str) -> Leaf:
         folder = os.path.join(parent, PREFIX + token)
-        return Leaf(folder, tier.value, self._batch, self._leftovers, partial(self._told, parent))
+        return Leaf(folder, tier.value, self._enclosing, self._leftovers, partial(self._told, parent))
 
     def _told(self, parent: str, error: OSError | None) -> None:
         """What became of a launch: it is in its cgroup, or could not be put there."""

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from pool_lifecycle.interfaces import Capability
-from pool_lifecycle_drivers import leaf, subreaper
+from pool_lifecycle_drivers import subreaper
 from pool_lifecycle_drivers.containment import AUTO, DELEGATE, Containment
+from pool_lifecycle_drivers.enclosing import Enclosing
 from pool_lifecycle_drivers.procfs import Identity
 from tests.host_trees import Host
 
@@ -201,10 +202,10 @@ def test_who_was_refused_once_is_not_asked_again(
 ) -> None:
     """That nobody can be put there shows at the first launch: that has a session, the next the next tier."""
 
-    def refuse(folder: str, leader: Identity, token: str) -> None:
+    async def refuse(_: Enclosing, folder: str, leader: Identity, token: str) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(leaf, "enclose", refuse)
+    monkeypatch.setattr(Enclosing, "enclose", refuse)
     containment = Containment(proc=host.proc)
     assert run_real(_refused(containment))
     assert place(containment) == ("cgroup v1", str(host.folder / "v1/pids" / NAME))
@@ -222,11 +223,11 @@ def test_what_passes_is_forgotten_with_the_next_launch(
     """The host was short of something."""
     short = [True]
 
-    def enclose(folder: str, leader: Identity, token: str) -> None:
+    async def enclose(_: Enclosing, folder: str, leader: Identity, token: str) -> None:
         if short.pop():
             raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(leaf, "enclose", enclose)
+    monkeypatch.setattr(Enclosing, "enclose", enclose)
     containment = Containment(proc=host.proc)
     assert run_real(_refused(containment))
     told = containment.capability()

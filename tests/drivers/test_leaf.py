@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +10,18 @@ import pytest
 
 from pool_lifecycle_drivers import leaf
 from pool_lifecycle_drivers.cgroups import pids_in
-from pool_lifecycle_drivers.leaf import Leaf, enclose
+from pool_lifecycle_drivers.enclosing import Enclosing
+from pool_lifecycle_drivers.leaf import Leaf
 from pool_lifecycle_drivers.leftovers import Leftovers
-from pool_lifecycle_drivers.offload import Batch
 from pool_lifecycle_drivers.procfs import Identity, identify, read_entry
-from tests.real_cgroups import TIERS, Cgroup, contained
+from tests.real_cgroups import TIERS, Cgroup, contained, enclose, tree
 
 GONE = Identity(2**22 + 1, 1)
 """A process that there is not."""
 
 
 def of(folder: Path) -> Leaf:
-    return Leaf(str(folder), "cgroup v2", Batch(), Leftovers(), lambda _: None)
+    return Leaf(str(folder), "cgroup v2", Enclosing(), Leftovers(), lambda _: None)
 
 
 @pytest.fixture
@@ -93,67 +90,7 @@ def test_where_the_kernel_kills_no_cgroup_nobody_in_it_can_fork_any_more(fake: P
     assert not run_real(of(fake).kill())
 
 
-def test_nothing_is_left_of_a_cgroup_that_nobody_can_be_put_into(tmp_path: Path) -> None:
-    """An ordinary folder has no list to write to."""
-    with pytest.raises(FileNotFoundError):
-        enclose(str(tmp_path / "engine"), GONE, "token")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_cgroup_removed_by_somebody_else_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """System managers, and other managers of engines, remove empty ones."""
-    made: list[str] = []
-    make = os.mkdir
-
-    def mkdir(path: str, mode: int) -> None:
-        made.append(path)
-        if len(made) == 2:
-            make(path, mode)
-            Path(path, "cgroup.procs").write_text("")
-
-    monkeypatch.setattr(os, "mkdir", mkdir)
-    enclose(str(tmp_path / "engine"), GONE, "token")
-    assert len(made) == 2
-
-
 # --- real ones ----------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def tree(script: str) -> Iterator[Identity]:
-    """A shell's, in a session of its own, once it has said something."""
-    command = ["/bin/sh", "-c", script]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as child:
-        try:
-            assert child.stdout is not None
-            child.stdout.readline()
-            who = identify(child.pid)
-            assert who is not None
-            yield who
-        finally:
-            os.killpg(child.pid, 9)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("tier", TIERS)
-def test_whoever_was_born_before_is_put_there_as_well(tier: str) -> None:
-    """A process that forks at once is faster than the kernel moves it."""
-    with contained(tier) as made, tree("sleep 1000 & (sleep 1000 &) ; sleep 1000 & echo; wait") as who:
-        enclose(str(made.folder), who, "token")
-        assert len(pids_in(str(made.folder))) == 4
-        enclose(str(made.folder), who, "token")  # as a new manager does
-        assert len(of(made.folder).members()) == 4
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("tier", TIERS)
-def test_who_has_another_number_by_now_is_not_put_there(tier: str) -> None:
-    """Not even for a moment (S4)."""
-    with contained(tier) as made, tree("echo; sleep 1000") as who:
-        enclose(str(made.folder), Identity(who.pid, who.start_ticks - 1), "token")
-        assert of(made.folder).members() == set()
 
 
 @pytest.mark.slow
@@ -161,7 +98,7 @@ def test_who_has_another_number_by_now_is_not_put_there(tier: str) -> None:
 def test_cgroups_below_belong_to_it(tier: str) -> None:
     """An engine may have cgroups of its own, as one in a container of its own does."""
     with contained(tier) as made, tree("sleep 1000 & echo; wait") as who:
-        enclose(str(made.folder), who, "token")
+        enclose(made.folder, who)
         below = Cgroup(made.folder / "a" / "b")
         below.folder.mkdir(parents=True)
         below.add(who.pid)
@@ -176,7 +113,7 @@ def test_the_kernel_kills_everybody_at_once(run_real: Any) -> None:
     with contained("cgroup v2") as made, tree("sleep 1000 & setsid sleep 1000 & echo; wait") as who:
         if not (made.folder / "cgroup.kill").exists():
             pytest.skip("no cgroup.kill: Linux before 5.14")
-        enclose(str(made.folder), who, "token")
+        enclose(made.folder, who)
         below = Cgroup(made.folder / "below")
         below.folder.mkdir()
         below.add(who.pid)
