@@ -17,6 +17,9 @@ from pool_lifecycle_drivers.offload import hand_over
 REMOVING, PAUSE = 1.0, 0.002
 """Seconds for which the removal is tried: the kernel refuses as long as somebody is on his way out."""
 
+LATER = 0.02
+"""Seconds after which removing begins: whatever comes of the end of an engine is more urgent."""
+
 FORGOTTEN = 60.0
 """Seconds for which a cgroup that nobody is in is left alone by whoever does not know it."""
 
@@ -55,13 +58,15 @@ class Leftovers:
 
     def _do(self, work: Callable[[], None]) -> None:
         self._todo.append(work)
-        with suppress(OSError):  # no thread is to be had: the next one does it
-            hand_over(self._work)
+        if not self._doing.locked():
+            with suppress(OSError):  # no thread is to be had: the next one does it
+                hand_over(self._work)
 
     def _work(self) -> None:
         """Do what is to be done, unless another thread is at it; it looks once more after having let go."""
         while self._todo and self._doing.acquire(blocking=False):
             try:
+                time.sleep(LATER)
                 while self._todo:
                     self._todo.popleft()()
                 self.remove_now()

@@ -8,6 +8,8 @@ for as long as a launch takes would let in what the program keeps out on purpose
 from __future__ import annotations
 
 import ctypes
+import functools
+import operator
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -18,6 +20,9 @@ from pool_lifecycle_drivers.environment import find_program
 
 _RESTORED = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 """Python ignores these itself; `subprocess` gives children the defaults again."""
+
+_VALID = tuple(map(int, signal.valid_signals()))
+"""Asked for once: Python makes an object for every number, at every launch."""
 
 _MASKS = ("SigBlk", "SigIgn")
 """In the status of a thread: what it blocks, and what its program ignores."""
@@ -36,14 +41,8 @@ def passed_on() -> frozenset[int]:
     """The numbers of the signals that a child of this thread would have blocked or ignored."""
     lines = (read("/proc/thread-self/status") or "").splitlines()
     masks = [int(value, 16) for name, _, value in (line.partition(":") for line in lines) if name in _MASKS]
-    return (
-        frozenset(number for number in signal.valid_signals() if any(_has(mask, number) for mask in masks))
-        - _RESTORED
-    )
-
-
-def _has(mask: int, number: int) -> bool:
-    return bool(mask >> (number - 1) & 1)
+    either = functools.reduce(operator.or_, masks, 0)
+    return frozenset(number for number in _VALID if either >> (number - 1) & 1) - _RESTORED
 
 
 def can_reset() -> bool:
