@@ -9,7 +9,7 @@ lets `asyncio.CancelledError` pass and leaves nothing behind when it is cancelle
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, runtime_checkable
 
 from attrs import field, frozen
@@ -164,6 +164,14 @@ class EngineFinder(Protocol):
 
     async def find(self, *, pid_path: str) -> EngineHandle | None:
         """The handle of the engine launched with that pid file, if it provably lives, else None."""
+
+
+@runtime_checkable
+class ReadyLauncher(Protocol):
+    """What a launcher may be able to do as well: keep ready, between launches, what they have in common."""
+
+    def hold(self) -> Callable[[], Awaitable[None]]:
+        """Keep it ready, also while no engine runs, until what is returned is called; it does not raise."""
 
 
 @frozen

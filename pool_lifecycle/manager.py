@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from random import Random
 from types import TracebackType
@@ -18,7 +18,7 @@ from pool_lifecycle.boot import Boot
 from pool_lifecycle.changes import Change, Changes
 from pool_lifecycle.errors import EngineStuck, ManagerClosed, PoolExists, PoolLifecycleError, PoolNotFound
 from pool_lifecycle.host import FORKED, Host
-from pool_lifecycle.interfaces import Capability
+from pool_lifecycle.interfaces import Capability, ReadyLauncher
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.logs import known_of, log_record
 from pool_lifecycle.past import Left, Past, new_lineage, stand_in
@@ -78,6 +78,7 @@ class PoolManager:
         self._blame = blame or Blame()
         self._models = models or Models()
         self._boot = boot
+        self._held: dict[str, Callable[[], Awaitable[None]] | None] = {}
         self._past = Past()
         self._host: Host | None = None
         self._lock: Lock | None = None
@@ -141,6 +142,7 @@ class PoolManager:
         left = await self._past.claim(spec, host)
         if spec.pool_id in self._pools:  # somebody else was as fast
             raise PoolExists(spec.pool_id)
+        self._hold(spec.launcher, host.drivers)
         return self._add(spec, host, left)
 
     def _add(self, spec: PoolSpec, host: Host, left: Left | None) -> Pool:
@@ -156,6 +158,12 @@ class PoolManager:
         if left is not None:
             pool.go_on(left.kept, left.found)
         return pool
+
+    def _hold(self, name: str, drivers: Drivers) -> None:
+        """Have a launcher keep ready, as long as we are open, what it needs to replace an engine at once."""
+        if name not in self._held:
+            launcher = drivers.launcher(name)
+            self._held[name] = launcher.hold() if isinstance(launcher, ReadyLauncher) else None
 
     @property
     def unclaimed(self) -> tuple[str, ...]:
@@ -276,6 +284,15 @@ class PoolManager:
             self._store.close()
             if self._lock is not None:
                 self._lock.release()
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        for name, let_go in self._held.items():
+            try:
+                if let_go is not None:
+                    await let_go()
+            except Exception as error:  # noqa: BLE001 - whatever a driver raises, the others come after it
+                _log.error("launcher %r could not let go of what it had kept: %r", name, error)
 
     def _hurry(self) -> None:
         for pool in self:

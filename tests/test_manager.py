@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -357,3 +358,42 @@ async def test_nothing_of_a_closed_manager_comes_back() -> None:
         before = world.pool.snapshot
         world.pool.tell(Start())
         assert world.pool.snapshot is before
+
+
+class Holding(MemoryLauncher):
+    """Notes who holds it, and what became of its engines by then; `error` is raised by who lets go."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__(EngineScript())
+        self.error = error
+        self.notes: list[str] = []
+
+    def hold(self) -> Callable[[], Awaitable[None]]:
+        self.notes.append("held")
+        return self._let_go
+
+    async def _let_go(self) -> None:
+        self.notes.append("let go")
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("cannot")])
+@virtually
+async def test_a_launcher_is_held_from_the_first_pool_to_the_end_of_the_manager(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception | None
+) -> None:
+    """So that it keeps ready what launches share; what fails there keeps no manager from closing."""
+    launcher = Holding(error)
+    drivers = drivers_of(launcher, MemoryHealthProbe(launcher), MemoryStager())
+    async with PoolManager(tmp_path, drivers=drivers) as manager:
+        assert launcher.notes == []
+        for name in ("a", "b"):
+            await manager.add(a_spec(name))
+        await manager["a"].start()
+        await manager["a"].stop()
+        assert launcher.notes == ["held"]
+    assert launcher.notes == ["held", "let go"]
+    assert ("could not let go" in caplog.text) == (error is not None)
+    async with PoolManager(tmp_path, drivers=drivers):
+        pass  # the lock was given back

@@ -5,9 +5,9 @@
     guardian.expect(complete, grace)     # after it
     await guardian.forget(handle.token)  # when nothing is left of it
 
-It lives only as long as there is somebody to be ended. What it has to know stands in a `Ledger`, what it
-waits for is the end of a pipe; see `guarding`. Nothing of ours has to go on for that, neither a thread nor a
-loop.
+It lives only as long as there is somebody to be ended, or it is held. What it has to know stands in a
+`Ledger`, what it waits for is the end of a pipe; see `guarding`. Nothing of ours has to go on for that,
+neither a thread nor a loop.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class Guardian:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._life = -1
         self._losses = 0
+        self._holders = 0
         self._again: asyncio.TimerHandle | None = None
         self._trouble = ""
         forks.register(self)
@@ -74,11 +75,19 @@ class Guardian:
             self._watch()
 
     async def forget(self, token: str) -> None:
-        """Nothing is left of that launch. After the last one the guardian is dismissed."""
+        """Nothing is left of that launch. After the last one the guardian is dismissed, unless it is held."""
         if self._ledger is not None:
             self._ledger.clear(token)
-            if not self._ledger:
-                await self._dismiss()
+            await self._dismiss_unused()
+
+    def hold(self) -> None:
+        """Dismiss nobody who may soon be needed again, until `let_go`."""
+        self._holders += 1
+
+    async def let_go(self) -> None:
+        """The end of one `hold`."""
+        self._holders -= 1
+        await self._dismiss_unused()
 
     def capability(self) -> Capability:
         """Whether engines are ended when we are killed."""
@@ -141,6 +150,10 @@ class Guardian:
         pause = FIRST_PAUSE * 2**self._losses if self._losses else 0.0
         self._losses += 1
         self._again = asyncio.get_running_loop().call_later(min(pause, LAST_PAUSE), self._start)
+
+    async def _dismiss_unused(self) -> None:
+        if self._ledger is not None and not (self._ledger or self._holders):
+            await self._dismiss()
 
     async def _dismiss(self) -> None:
         """There is nothing left for it to do; nothing that it would leave undone by being killed."""

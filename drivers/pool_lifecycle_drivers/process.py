@@ -19,7 +19,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import attrs
 from attrs import frozen
@@ -70,6 +70,20 @@ class LocalLauncher:
             self._guardian.capability(),
             *abilities.of_host(self._oom),
         )
+
+    def hold(self) -> Callable[[], Awaitable[None]]:
+        """Keep the guardian and the watch on logs, once there are any, until what is returned is called.
+
+        Each takes as long to make and to unmake as all else that replaces a crashed engine.
+        """
+        let_watch_go = self._growth.hold()
+        self._guardian.hold()
+
+        async def let_go() -> None:
+            let_watch_go()
+            await self._guardian.let_go()
+
+        return let_go
 
     async def reserve_port(self, *, host: str) -> int:
         """A port free on every address of `host`; it is not handed out again for an hour, or while in use."""

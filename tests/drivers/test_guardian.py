@@ -76,6 +76,42 @@ def test_there_is_one_as_long_as_there_is_somebody_to_be_ended(run_real: Run) ->
     run_real(main())
 
 
+def test_one_that_is_held_waits_for_the_next_launch(run_real: Run) -> None:
+    """To dismiss one and to start another takes longer than all else that replaces a crashed engine."""
+
+    async def main() -> None:
+        guardian = Guardian()
+        guardian.hold()
+        guardian.hold()
+        guardian.expect(FIRST, 1.0)
+        pid = pid_of(guardian)
+        await guardian.forget(FIRST.token)
+        guardian.expect(SECOND, 1.0)
+        await guardian.let_go()
+        await guardian.forget(SECOND.token)
+        assert pid_of(guardian) == pid
+        assert is_living(pid)
+        await guardian.let_go()
+        assert not is_living(pid)
+
+    run_real(main())
+
+
+def test_who_lets_go_leaves_what_is_needed(run_real: Run) -> None:
+    """An engine that another manager keeps has to be ended after us all the same (S5)."""
+
+    async def main() -> None:
+        guardian = Guardian()
+        guardian.hold()
+        guardian.expect(FIRST, 1.0)
+        await guardian.let_go()
+        assert is_living(pid_of(guardian))
+        await guardian.forget(FIRST.token)
+        assert guardian._process is None
+
+    run_real(main())
+
+
 def test_nobody_who_lives_on_has_one(run_real: Run) -> None:
     """To forget who was never told of starts nothing."""
 
