@@ -38,7 +38,7 @@ from pool_lifecycle.pool import Pool
 from pool_lifecycle.records import DrainOutcome, Observer
 from pool_lifecycle.registry import Registry
 from pool_lifecycle.snapshot import Snapshot
-from pool_lifecycle.spec import PoolSpec
+from pool_lifecycle.spec import Models, PoolSpec
 from pool_lifecycle.status import PoolStatus
 from pool_lifecycle.store import Store
 
@@ -158,11 +158,12 @@ class BlockingManager:
         drivers: Drivers | None = None,
         observers: Iterable[Observer] = (),
         store: Store | None = None,
+        models: Models | None = None,
         seed: int | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._manager = PoolManager(
-            state_dir, drivers=drivers, observers=observers, store=store, seed=seed, wall=wall
+            state_dir, drivers=drivers, observers=observers, store=store, models=models, seed=seed, wall=wall
         )
         self._loop: _Loop | None = None
         self._closing = threading.Lock()
@@ -314,11 +315,29 @@ class BlockingPool:
         model: str,
         *,
         digest: str | None = None,
-        strategy: Strategy | str = Strategy.DRAIN_FIRST,
+        strategy: Strategy | str | None = None,
+        otherwise: Strategy | str | None = None,
         drain_deadline: float | None = None,
     ) -> None:
-        """Change the model; return when the new one serves, or is configured."""
-        self._call(self._pool.reload(model, digest=digest, strategy=strategy, drain_deadline=drain_deadline))
+        """Change the model; return when the new one has proven itself, or is configured. See Pool.reload."""
+        change = self._pool.reload(
+            model, digest=digest, strategy=strategy, otherwise=otherwise, drain_deadline=drain_deadline
+        )
+        self._call(change)
+
+    def redeclared(
+        self,
+        spec: PoolSpec,
+        *,
+        strategy: Strategy | str | None = None,
+        otherwise: Strategy | str | None = None,
+        drain_deadline: float | None = None,
+    ) -> None:
+        """Go by another declaration: its policies at once, its model and engine as by `reload`."""
+        change = self._pool.redeclared(
+            spec, strategy=strategy, otherwise=otherwise, drain_deadline=drain_deadline
+        )
+        self._call(change)
 
     def reset(self) -> None:
         """Close its circuits and forget their counts."""

@@ -111,6 +111,16 @@ def _write_private(path: str, text: str) -> None:
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
+def url_at(path: str | os.PathLike[str]) -> str | None:
+    """The address in the document at `path`; None where there is no such document."""
+    try:
+        with open(path, "rb") as file:
+            url = json.load(file)["url"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return url if isinstance(url, str) else None
+
+
 def remove(path: str | os.PathLike[str]) -> bool:
     """Take the handoff file away. False when there was none."""
     try:

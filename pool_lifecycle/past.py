@@ -54,34 +54,37 @@ class Past:
         left = self.left.pop(spec.pool_id, None)
         if left is not None:
             return left
-        handles = await _found_by_pid_files(spec, host)
-        return await _unrecorded(spec, handles, host) if handles else None
+        found = await _found_by_pid_files(spec, host)
+        return await _unrecorded(spec, found, host) if found else None
 
 
-async def _found_by_pid_files(spec: PoolSpec, host: Host) -> list[EngineHandle]:
+async def _found_by_pid_files(spec: PoolSpec, host: Host) -> list[tuple[EngineHandle, bool]]:
+    """Each with whether its files are those of an engine beside another one."""
     launcher = host.drivers.launcher(spec.launcher)
     if not isinstance(launcher, EngineFinder):
         return []
-    paths = [host.paths.pid(spec.pool_id, aside=aside) for aside in (False, True)]
     try:
         async with asyncio.timeout(PATIENCE):
-            found = [await launcher.find(pid_path=path) for path in paths]
-            return [one for one in found if one is not None]
+            found = [
+                (await launcher.find(pid_path=host.paths.pid(spec.pool_id, aside=aside)), aside)
+                for aside in (False, True)
+            ]
+            return [(one, aside) for one, aside in found if one is not None]
     except (DriverError, TimeoutError) as error:
         host.trouble(spec.pool_id, f"whether an engine lives that no record tells of is not known: {error}")
         return []
 
 
-async def _unrecorded(spec: PoolSpec, handles: list[EngineHandle], host: Host) -> Left:
+async def _unrecorded(spec: PoolSpec, found: list[tuple[EngineHandle, bool]], host: Host) -> Left:
     """Engines whose record was lost. Nobody knows what they were to do, so that they are ended."""
-    for handle in handles:
+    for handle, _ in found:
         what = f"an engine (pid {handle.pid}) lives that no record tells of; it is ended"
         host.trouble(spec.pool_id, what)
     limits, now = spec.limits, host.clock()
     kill_at = now + limits.stop_grace
     engines = tuple(
-        Instance(number, one.token, spec.target, one, launched_at=now, aside=number > 1, kill_at=kill_at)
-        for number, one in enumerate(handles, start=1)
+        Instance(number, one.token, spec.target, one, launched_at=now, aside=aside, kill_at=kill_at)
+        for number, (one, aside) in enumerate(found, start=1)
     )
     snapshot = evolve(
         Snapshot.new(spec, lineage=new_lineage(), now=now),

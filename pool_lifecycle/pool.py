@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
 from pool_lifecycle.actor import Actor
 from pool_lifecycle.answers import DONE
+from pool_lifecycle.causes import Cause
 from pool_lifecycle.checks import Check, one_of, optional, seconds
 from pool_lifecycle.errors import ConfigError, NoRoomForTwo, Problem
 from pool_lifecycle.events import (
@@ -22,7 +24,7 @@ from pool_lifecycle.events import (
 )
 from pool_lifecycle.explain import explain
 from pool_lifecycle.lease import LastingLease, Lease
-from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
+from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.records import DrainOutcome
 from pool_lifecycle.references import digest_defect, reference_defect
 from pool_lifecycle.spec import STRATEGIES, PoolSpec
@@ -132,12 +134,20 @@ class Pool(Actor):
             await self._ask(Reload(target, Strategy(instead), drain_deadline))
 
     async def _reload(self, target: Target, strategy: Strategy, drain_deadline: float | None) -> Reload:
-        """The wish; for a surge, with why two engines do not fit, if they do not."""
-        short = None
-        if strategy is Strategy.SURGE and LIFECYCLE.states[self.state].serving:
-            causes = await self.launching.preflight_beside(target)
-            short = min(causes, key=lambda cause: cause.heals, default=None)
+        """The wish; for a surge that could begin now, with why two engines do not fit, if they do not."""
+        begins = self.state is PoolState.READY and target != self._snapshot.target and not self._closed
+        short = await self._shortfall(target) if begins and strategy is Strategy.SURGE else None
         return Reload(target, strategy, drain_deadline, short)
+
+    async def _shortfall(self, target: Target) -> Cause | None:
+        """Why two engines do not fit. None also where nobody can say: the change itself will find out."""
+        try:
+            async with asyncio.timeout(self.spec.limits.staging):
+                causes = await self.launching.preflight_beside(target)
+        except Exception as error:  # noqa: BLE001 - whatever drivers raise
+            self.host.trouble(self.pool_id, f"whether two engines fit is not known beforehand: {error!r}")
+            return None
+        return min(causes, key=lambda cause: cause.heals, default=None)
 
     async def reset(self) -> None:
         """Close its own circuits and forget their counts; a failed pool starts again.

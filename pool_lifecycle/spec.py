@@ -216,13 +216,16 @@ class PoolSpec:
     @property
     def target(self) -> Target:
         """What its engine is to be launched for."""
-        return Target(self.model, self.digest, self.variant)
+        return _target(self.model, self.digest, self.variant)
 
     @property
     def variant(self) -> str:
         """A short name for what an engine is launched with beside its model: equal for equal declarations."""
         return _variant(self.engine, self.slots)
 
+
+_target = lru_cache(maxsize=1024)(Target)
+"""Pools with the same model and engine share one value."""
 
 NEEDS = frozenset(("memory", "device_memory", "exit_zero"))
 """What is declared of an engine that a launched one knows nothing of."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from pool_lifecycle.events import Reload, Strategy, Target
+from pool_lifecycle.events import Strategy
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.spec import Limits
 from pool_lifecycle.testing import virtual_time
@@ -27,8 +27,11 @@ from tests.worlds import (
     a_world,
 )
 
-LIMITS = Limits(start=10.0, start_hard=10.0)
-"""An engine that is not ready is given up after 10 s, so that tests of this are about what comes after."""
+LIMITS = Limits(start=10.0, start_hard=10.0, proving=5.0)
+"""An engine that is not ready is given up after 10 s, so that tests of this are about what comes after.
+
+A new model has 5 s in which it may still fail.
+"""
 
 DEAF_AND_NEVER_READY = evolve(NEVER_READY, ignores_term=True)
 
@@ -88,22 +91,7 @@ def reload(
     return ask
 
 
-def surge(*until: PoolState, lease: bool = False) -> Callable[[World], Awaitable[object]]:
-    """A surge is not to be had yet by asking, as nobody says that it fits."""
-
-    async def ask(world: World) -> None:
-        await world.ready()
-        if lease:
-            await world.pool.grant("somebody")
-        world.pool.tell(Reload(Target(NEW), Strategy.SURGE))
-        await virtual_time.settle()
-        if until:
-            await world.pool.reached(*until)
-
-    return ask
-
-
-S, FIRST, AHEAD = PoolState, Strategy.DRAIN_FIRST, Strategy.STAGE_FIRST
+S, FIRST, AHEAD, SURGE = PoolState, Strategy.DRAIN_FIRST, Strategy.STAGE_FIRST, Strategy.SURGE
 SECOND_SLOW = (INSTANT, SLOW_STAGING)
 
 WAYS: dict[PoolState, Way] = {
@@ -123,10 +111,12 @@ WAYS: dict[PoolState, Way] = {
     S.RELOADING_STOPPING: Way((STUBBORN, WORKS), reload(FIRST)),
     S.RELOADING_STARTING: Way((WORKS, NEVER_READY, WORKS), reload(FIRST)),
     S.RELOADING_UNDOING: Way((WORKS, DEAF_AND_NEVER_READY, WORKS), reload(FIRST, S.RELOADING_UNDOING)),
+    S.RELOADING_PROVING: Way((WORKS,), reload(FIRST, S.RELOADING_PROVING)),
     S.RELOADING_RESTORING: Way((WORKS, BROKEN, NEVER_READY), reload(FIRST, S.RELOADING_RESTORING)),
-    S.SURGING_STAGING: Way((WORKS,), surge(), SECOND_SLOW),
-    S.SURGING_STARTING: Way((WORKS, NEVER_READY), surge()),
-    S.RETIRING: Way((WORKS,), surge(S.RETIRING, lease=True)),
+    S.SURGING_STAGING: Way((WORKS,), reload(SURGE), SECOND_SLOW),
+    S.SURGING_STARTING: Way((WORKS, NEVER_READY), reload(SURGE)),
+    S.SURGING_PROVING: Way((WORKS,), reload(SURGE, S.SURGING_PROVING, lease=True)),
+    S.RETIRING: Way((WORKS,), reload(SURGE, S.RETIRING, lease=True)),
 }
 """For every state of the table."""
 

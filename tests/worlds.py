@@ -228,5 +228,5 @@ async def a_world(
             await world.manager.close()  # it may be another one than at the begin
         await world.answered()
         assert not world.living
-        assert world.files == set()
+        assert world.files == set(), world.files
         assert world.pool.state is ends_in
