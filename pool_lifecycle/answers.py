@@ -157,7 +157,8 @@ def _ending(what: str) -> dict[PoolState, Any]:
 
 
 _STOP = _ending("stop")
-_DRAIN = {**_ending("drain"), S.READY: DONE, S.RETIRING: DONE}
+_SERVING = [state for state in PoolState if LIFECYCLE.states[state].serving]
+_DRAIN = {**_ending("drain"), **dict.fromkeys(_SERVING, DONE)}
 """A drain that was called off is over too; its outcome says so."""
 
 
@@ -182,13 +183,15 @@ def _reload(wish: Reload, snapshot: Snapshot, notice: Notify) -> Answer | None:
 
 def _resume(snapshot: Snapshot, notice: Notify) -> Answer:
     """Over once its row was taken."""
-    if notice.event is PoolEvent.RESUME and notice.mark == M.REFUSED:
-        return _refused(snapshot, notice.why, "wait for the change of model to end")
-    return DONE
+    if notice.event is not PoolEvent.RESUME or notice.mark != M.REFUSED:
+        return DONE
+    what, remedy = f"resume refused: {notice.why}", "wait for the change of model to end"
+    return Answer(ReloadRefused(what, pool_id=snapshot.pool_id, state=snapshot.state, remedy=remedy))
 
 
 def _asked_to_reload(wish: Reload, snapshot: Snapshot, notice: Notify) -> Answer | None:
     """The row that our own wish took, or somebody else's later one."""
+    plan = snapshot.plan
     match notice.mark:
         case M.UNCHANGED | M.CONFIGURED:
             return DONE
@@ -196,8 +199,10 @@ def _asked_to_reload(wish: Reload, snapshot: Snapshot, notice: Notify) -> Answer
             if wish.short is not None and reload_permit(snapshot):
                 return _no_room(snapshot, wish.short)
             return _refused(snapshot, *_not_closed(snapshot))
-        case M.BUSY if snapshot.plan is not None and snapshot.plan.target != wish.target:
-            why = f"{notice.why}, and one to {snapshot.plan.target.model!r} is under way"
+        case M.BUSY if plan is None:
+            return _refused(snapshot, notice.why, "wait until it is gone")
+        case M.BUSY if plan is not None and plan.target != wish.target:
+            why = f"{notice.why}, and one to {plan.target.model!r} is under way"
             return _refused(snapshot, why, "wait for it, or call it off with resume")
         case _:
             return None

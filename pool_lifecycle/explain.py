@@ -92,7 +92,7 @@ def _next(snapshot: Snapshot, now: float, observed: str) -> Iterator[str]:
         yield f"Next: {next_attempt(snapshot, now, observed)}."
     elif snapshot.deadline is not None:
         then = _DEADLINES.get(snapshot.state) or _DEADLINES[str(LIFECYCLE.states[snapshot.state].on_deadline)]
-        yield f"If that is not over in {seconds(max(0.0, snapshot.deadline - now))}, {then}."
+        yield f"{_UNLESS.get(snapshot.state, _UNTIL)} {seconds(max(0.0, snapshot.deadline - now))}, {then}."
     yield from circuits(snapshot, now)
     if snapshot.intent is not Intent.RUN and snapshot.state not in (S.STOPPED, S.DRAINING, S.STOPPING):
         yield "It is to stop."
@@ -127,8 +127,16 @@ _DEADLINES: dict[str, str] = {
     "failed": "it counts as failed",
     S.DRAINING: "the leases left are cut off",
     S.RELOADING_DRAINING: "the change is called off and the old model goes on",
+    S.RELOADING_PROVING: "the pool is committed to it; if it does not, the old model comes back",
+    S.SURGING_PROVING: "the pool is committed to it and the old one may finish",
     "stuck": "it counts as stuck",
 }
+"""What becomes of a pool whose state lasts too long; by state, or by the event of its deadline."""
+
+_UNTIL = "If that is not over in"
+_UNLESS: dict[PoolState, str] = dict.fromkeys(
+    (S.RELOADING_PROVING, S.SURGING_PROVING), "If it still does well in"
+)
 
 
 def _nothing(_snapshot: Snapshot) -> Iterator[str]:

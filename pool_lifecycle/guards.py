@@ -71,6 +71,8 @@ LIFECYCLE_GUARDS: dict[When, Guard] = {
     When.STAGED_AHEAD: _staged_ahead,
     When.SPARE_LEFT: lambda snapshot, _: bool(snapshot.spares),
     When.SPARE_LIVES: lambda snapshot, _: snapshot.spare_lives,
+    When.UNPROVEN: lambda snapshot, _: snapshot.unproven,
+    When.UNPROVEN_BESIDE: lambda snapshot, _: snapshot.unproven and bool(snapshot.spares),
     When.TRUSTED: lambda snapshot, _: not snapshot.rules.limits.proving,
 }
 """`NO_QUARANTINE` is asked after the circuits heard `allow_one`: one that still refuses is a quarantine, or

@@ -137,6 +137,8 @@ class When(enum.StrEnum):
     STAGED_AHEAD = "staged ahead"
     SPARE_LEFT = "spare left"
     SPARE_LIVES = "spare lives"
+    UNPROVEN = "unproven"
+    UNPROVEN_BESIDE = "unproven beside a spare"
     TRUSTED = "trusted"
 
 
@@ -205,6 +207,17 @@ _END_INSTEAD = (
 )
 """A change of model gives way to the wish that the pool ends, while the old engine still lives."""
 
+
+def _serve_again(event: PoolEvent) -> tuple[Row, ...]:
+    unproven = "it serves again; the new model still has to prove itself"
+    return (
+        Row(event, SURGING_PROVING, f"{unproven}, and the spare to go", when=W.UNPROVEN_BESIDE),
+        Row(event, RELOADING_PROVING, unproven, when=W.UNPROVEN),
+        Row(event, RETIRING, "it serves again, and the spare still has to go", when=W.SPARE_LEFT),
+        Row(event, READY, "it serves again"),
+    )
+
+
 _STAGED_BESIDE = (
     Row(E.STAGED, READY, "a circuit opened meanwhile", mark=M.REFUSED),
     Row(E.FAILED, READY, "the old engine was never touched", mark=M.UNTOUCHED),
@@ -272,10 +285,8 @@ LIFECYCLE = Table(
               on_deadline=E.DEADLINE, rows=(
             Row(E.DRAINED, STOPPING, "the last lease was released"),
             Row(E.DEADLINE, STOPPING, "time is up: the leases left are lost", mark=M.FORCED),
-            Row(E.RESUME, RETIRING, "it serves again, and the spare still has to go", when=W.SPARE_LEFT),
-            Row(E.RESUME, READY, "it serves again"),
-            Row(E.START, RETIRING, "it serves again, and the spare still has to go", when=W.SPARE_LEFT),
-            Row(E.START, READY, "it serves again"),
+            *_serve_again(E.RESUME),
+            *_serve_again(E.START),
             Row(E.DRAIN, STAY, "already draining: the shorter deadline wins", mark=M.SHORTENED),
             Row(E.STOP, STOPPING, "it is to end now"),
             *_SERVER_ENDS,
@@ -446,6 +457,8 @@ LIFECYCLE = Table(
                 mark=M.QUARANTINED),
             Row(E.DRAIN, DRAINING, "the pool is to end"),
             Row(E.STOP, STOPPING, "the pool is to end"),
+            Row(E.RELOAD, STAY, "it has this model already", when=W.SAME_MODEL, mark=M.UNCHANGED),
+            Row(E.RELOAD, STAY, "the engine of the last change still has to go", mark=M.BUSY),
             *_SERVER_ENDS,
             *_join(E.START, E.RESUME, why="it serves already"),
         )),

@@ -22,6 +22,7 @@ from pool_lifecycle.events import (
     RanStably,
     Reload,
     Stop,
+    Strategy,
     Target,
     Unhealthy,
 )
@@ -252,6 +253,9 @@ def _plan(snapshot: Snapshot, state: PoolState, event: Event) -> Plan | None:
         return None
     if isinstance(event, Reload):
         return Plan(event.target, event.strategy, event.drain_deadline)
+    if snapshot.plan is None and snapshot.server is not None:  # a drain in the middle of it was called off
+        strategy = Strategy.SURGE if state is PoolState.SURGING_PROVING else Strategy.DRAIN_FIRST
+        return Plan(snapshot.server.target, strategy)
     return snapshot.plan
 
 
@@ -285,11 +289,13 @@ def _proving(snapshot: Snapshot, _left: Plan | None, _row: Row, _event: Event, n
 
 
 def _draining(snapshot: Snapshot, _left: Plan | None, _row: Row, event: Event, now: float) -> Snapshot:
+    """Who serves may finish its work; a spare goes as soon as it has none."""
     asked = event.deadline if isinstance(event, Drain) else None
     if snapshot.plan is not None:
         asked = snapshot.plan.drain_deadline
-    lasts = snapshot.rules.limits.drain if asked is None else asked
-    return evolved(snapshot, deadline=now + lasts)
+    limits = snapshot.rules.limits
+    deadline = now + (limits.drain if asked is None else asked)
+    return evolved(snapshot, deadline=deadline, engines=_spares_end(snapshot, deadline + limits.stop_grace))
 
 
 def _ending(snapshot: Snapshot, _left: Plan | None, _row: Row | None, event: Event, now: float) -> Snapshot:
@@ -308,10 +314,14 @@ def _retiring(snapshot: Snapshot, left: Plan | None, row: Row, _event: Event, no
     asked = None if left is None else left.drain_deadline
     lasts = limits.drain if asked is None else asked
     kill_at = now + limits.stop_grace + (0.0 if row.event in _FAILURES else lasts)
-    engines = tuple(
+    return evolved(snapshot, engines=_spares_end(snapshot, kill_at), deadline=kill_at + limits.reclaim)
+
+
+def _spares_end(snapshot: Snapshot, kill_at: float) -> tuple[Instance, ...]:
+    """The engines, of which those that do not serve are to end: no more of them may be hoped for."""
+    return tuple(
         one if one.generation == snapshot.serving else _killed_by(one, kill_at) for one in snapshot.engines
     )
-    return evolved(snapshot, engines=engines, deadline=kill_at + limits.reclaim)
 
 
 _FAILURES = (PoolEvent.FAILED, PoolEvent.CRASHED)

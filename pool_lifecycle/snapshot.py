@@ -213,6 +213,12 @@ class Snapshot:
         )
 
     @property
+    def unproven(self) -> bool:
+        """Whether what serves, or did until its drain, is a new model that the pool is not committed to."""
+        server = self.server
+        return server is not None and server.target != self.target
+
+    @property
     def newest(self) -> Instance | None:
         """The engine launched last, if it is still kept."""
         return self.engines[-1] if self.engines else None

@@ -11,14 +11,26 @@ from functools import cache
 from attrs import define, field
 
 from pool_lifecycle.errors import IllegalEvent
-from pool_lifecycle.events import Event, Wish
-from pool_lifecycle.snapshot import Effect, Notify, Snapshot
+from pool_lifecycle.events import Declared, Event, Wish
+from pool_lifecycle.lifecycle import LIFECYCLE, Model
+from pool_lifecycle.snapshot import Effect, Notify, Snapshot, evolved
 from pool_lifecycle.step import step
 from tests.laws import step_is_sound
-from tests.space import FIRST, GENERAL, NOW, WISHES, canonical, elsewhere, happenings, tripped
+from tests.space import (
+    FIRST,
+    GENERAL,
+    NOW,
+    TRUSTING,
+    WISHES,
+    canonical,
+    elsewhere,
+    happenings,
+    outcomes,
+    tripped,
+)
 
 Edge = tuple[Event | None, int]
-"""What happened and the number of the snapshot that led to; None: a circuit was changed from outside."""
+"""What happened and the number of the snapshot that led to; None: something was changed from outside."""
 
 
 @define
@@ -50,7 +62,14 @@ class Space:
             after = self._try(pool, event)
             if after is not None:
                 yield event, after
+        for event in outcomes(pool) if LIFECYCLE.states[pool.state].launches == Model.CANDIDATE else ():
+            trusted = self._try(evolved(pool, rules=TRUSTING), event)
+            assert trusted is not None
+            yield event, trusted
         yield None, tripped(pool, GENERAL)
+        after = self._try(pool, Declared(TRUSTING))
+        assert after is not None
+        yield None, after
         for shared in elsewhere(pool):
             after = self._try(pool, shared)
             assert after is not None

@@ -7,8 +7,9 @@ effects in between. Only what a state is (live, serving, its activity) is read f
 from __future__ import annotations
 
 from pool_lifecycle.breaker import BreakerState
-from pool_lifecycle.events import Drain, Event, Exited, Halt, Resume, Start, Stop
+from pool_lifecycle.events import Drain, Event, Exited, Halt, Reload, Resume, Start, Stop
 from pool_lifecycle.lifecycle import LIFECYCLE, Activity, PoolState
+from pool_lifecycle.restart.circuit import Circuit
 from pool_lifecycle.snapshot import (
     Cancel,
     CircuitChanged,
@@ -26,15 +27,21 @@ from pool_lifecycle.snapshot import (
 S = PoolState
 
 NOTHING_RUNS = {S.STOPPED, S.STAGING, S.BACKING_OFF, S.FAILED}
-TWO_MAY_RUN = {S.SURGING_STARTING, S.RETIRING, S.DRAINING, S.RECOVERING, S.STOPPING, S.STUCK}
-"""Two engines only while the new one starts beside the old, until the spare is gone, and where all end."""
+TWO_MAY_RUN = {
+    *(S.SURGING_STARTING, S.SURGING_PROVING, S.RETIRING),
+    *(S.DRAINING, S.RECOVERING, S.STOPPING, S.STUCK),
+}
+"""Two engines only while the new one starts and proves itself beside the old, until the spare is gone, and
+where all end."""
 
 ON_THE_WAY = set(S) - {S.STOPPED, S.DRAINING, S.STOPPING, S.RECOVERING, S.STUCK}
 """Where a pool only is because it is wanted to run."""
 
 CHANGING = {state for state in S if "ing." in state or state is S.STAGING_AHEAD}
 
-GRACEFUL = "finished"
+PROVING = {S.RELOADING_PROVING, S.SURGING_PROVING}
+
+GRACEFUL, COMMITTED = "finished", "committed"
 
 
 def snapshot_is_sound(pool: Snapshot) -> None:
@@ -53,7 +60,19 @@ def snapshot_is_sound(pool: Snapshot) -> None:
     assert (pool.deadline is not None) == (state.limit is not None)
     assert (pool.not_before is not None) == (pool.state is S.BACKING_OFF)
     _intent_fits(pool)
+    _model_fits(pool)
     _circuits_fit(pool)
+
+
+def _model_fits(pool: Snapshot) -> None:
+    """S12: what serves is what the pool is committed to, but for a new model that proves itself."""
+    if pool.state in PROVING:
+        assert pool.server is not None
+        assert pool.plan is not None
+        assert pool.server.target == pool.plan.target != pool.target
+    elif LIFECYCLE.states[pool.state].live and pool.state is not S.DRAINING:
+        assert pool.server is not None
+        assert pool.server.target == pool.target
 
 
 def _intent_fits(pool: Snapshot) -> None:
@@ -88,6 +107,8 @@ def step_is_sound(before: Snapshot, event: Event, after: Snapshot, effects: tupl
     _is_a_row(before, after, effects)
     _launches_with_permit(before, after)
     _keeps_intent(before, event, after, effects)
+    _changes_at_once_or_not(before, event, after, effects)
+    _blames_no_new_model(before, after)
     _kills_no_later(before, after)
     assert effects == _expected_effects(before, after, effects)
 
@@ -138,6 +159,31 @@ def _keeps_intent(before: Snapshot, event: Event, after: Snapshot, effects: tupl
             assert after.intent is before.intent
 
 
+def _changes_at_once_or_not(
+    before: Snapshot, event: Event, after: Snapshot, effects: tuple[Effect, ...]
+) -> None:
+    """S12 ReloadAtomic: the model changes in one step, to one that serves, or where nothing lives."""
+    committed = any(isinstance(one, Notify) and one.mark == COMMITTED for one in effects)
+    if committed:
+        assert before.plan is not None
+        assert after.server is not None
+        assert after.target == before.plan.target == after.server.target
+    elif after.target != before.target:
+        assert isinstance(event, Reload)
+        assert not before.engines
+
+
+def _blames_no_new_model(before: Snapshot, after: Snapshot) -> None:
+    """B-RELOAD-x5: whatever a change of model leads to is counted, if ever, after it."""
+    if before.state in CHANGING:
+        known = {one.name: one.failures for one in before.circuits}
+        own = [one for one in after.circuits if not one.shared]  # others may have failed meanwhile
+        assert after.crash_count <= before.crash_count
+        assert all(one.failures <= known.get(one.name, 0) for one in own)
+        if after.plan is not None or after.state in (S.READY, S.RETIRING):
+            assert after.cause in (before.cause, None)
+
+
 def _kills_no_later(before: Snapshot, after: Snapshot) -> None:
     """A promised kill only ever moves earlier, and what ended never lives again (S2 OneShot)."""
     kept = {one.token: one for one in (*after.engines, *after.quarantine)}
@@ -171,7 +217,13 @@ def _expected_effects(before: Snapshot, after: Snapshot, effects: tuple[Effect, 
     expected += [one for one in effects if isinstance(one, Notify)]
     expected += [
         Emit(CircuitChanged.between(was, now))
-        for was, now in zip(before.circuits, after.circuits, strict=True)
+        for was, now in _pairs(before, after)
         if was.state is not now.state
     ]
     return tuple(expected)
+
+
+def _pairs(before: Snapshot, after: Snapshot) -> list[tuple[Circuit, Circuit]]:
+    """The circuits that there still are, as they were and as they are."""
+    old = {one.name: one for one in before.circuits}
+    return [(old[one.name], one) for one in after.circuits if one.name in old]

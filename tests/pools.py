@@ -37,6 +37,7 @@ from pool_lifecycle.interfaces import EngineHandle
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolEvent, PoolState
 from pool_lifecycle.restart.circuit import Circuit
 from pool_lifecycle.snapshot import Effect, Instance, Intent, Plan, Rules, Snapshot
+from pool_lifecycle.spec import Limits
 from pool_lifecycle.step import step
 from pool_lifecycle.waits import Awaits
 from tests.laws import CHANGING, ON_THE_WAY
@@ -56,6 +57,11 @@ OPEN = Circuit("general", BreakerState.OPEN, failures=5, openings=1, timeout=300
 HALF_OPEN = evolve(OPEN, state=BreakerState.HALF_OPEN, until=None)
 TRIAL = evolve(HALF_OPEN, state=BreakerState.TRIAL, holder="chat")
 SOMEBODY_ELSES = Circuit("device", BreakerState.TRIAL, 5, 1, 300.0, holder="other")
+NO_ROOM = Cause(FailureClass.PREFLIGHT, Stage.PREFLIGHT, "there is no room for two")
+
+TRUSTING = Rules(Limits(proving=0.0))
+"""New models need not prove themselves."""
+
 QUARANTINE = Circuit("device", BreakerState.OPEN, openings=1)
 
 
@@ -72,6 +78,8 @@ def engine(generation: int, *, target: Target = OLD, **changes: Any) -> Instance
 
 SERVER = engine(1, healthy_at=900.0)
 SPARE = engine(2, target=NEW)
+PROVING = evolve(SPARE, healthy_at=990.0)
+"""A new model that serves, and has to prove itself."""
 
 _ENGINES = {
     S.STARTING: (engine(1),),
@@ -82,9 +90,13 @@ _ENGINES = {
     S.RELOADING_STARTING: (SPARE,),
     S.RELOADING_UNDOING: (evolve(SPARE, kill_at=NOW),),
     S.RELOADING_RESTORING: (engine(3),),
+    S.RELOADING_PROVING: (PROVING,),
     S.SURGING_STARTING: (SERVER, SPARE),
+    S.SURGING_PROVING: (SERVER, PROVING),
     S.RETIRING: (SERVER, evolve(SPARE, kill_at=NOW)),
 }
+
+_SERVING = {S.RELOADING_PROVING: 2, S.SURGING_PROVING: 2}
 
 _CAUSES = {S.RECOVERING: CRASH, S.BACKING_OFF: CRASH, S.FAILED: HOPELESS}
 
@@ -107,7 +119,9 @@ def pool_in(state: PoolState, **changes: Any) -> Snapshot:
         awaits=Awaits.DELAY if state is S.BACKING_OFF else Awaits.NOTHING,
         intent=Intent.RUN if state in {*ON_THE_WAY, S.RECOVERING} else Intent.STOPPED,
         engines=engines,
-        serving=1 if declared.live or engines == (evolve(SERVER, kill_at=NOW),) else None,
+        serving=_SERVING.get(state, 1)
+        if declared.live or engines == (evolve(SERVER, kill_at=NOW),)
+        else None,
         generation=max((one.generation for one in engines), default=0),
         plan=Plan(NEW, strategy) if state in CHANGING else None,
         cause=_CAUSES.get(state),

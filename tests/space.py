@@ -49,6 +49,7 @@ from pool_lifecycle.lifecycle import LIFECYCLE, Activity
 from pool_lifecycle.restart.circuit import Breaker, Circuit
 from pool_lifecycle.restart.classes import TREATMENTS
 from pool_lifecycle.snapshot import Instance, Plan, Rules, Snapshot, evolved
+from pool_lifecycle.spec import Limits
 from pool_lifecycle.waits import Awaits
 
 NOW = 1000.0
@@ -59,14 +60,19 @@ HEALS = Cause(FailureClass.EXIT, Stage.RUN, "it may work next time")
 HOPELESS = Cause(FailureClass.BAD_CONFIG, Stage.RUN, "it cannot work", heals=False)
 BLAMELESS = Cause(FailureClass.KILLED_BY_OPERATOR, Stage.RUN, "somebody killed it")
 CUDA_FAILED = Cause(FailureClass.CUDA, Stage.RUN, "its device failed it")
+NO_ROOM = Cause(FailureClass.PREFLIGHT, Stage.PREFLIGHT, "there is no room for two")
 CAUSES = (HEALS, HOPELESS, BLAMELESS, CUDA_FAILED)
 
 GENERAL, CUDA, DEVICE = "general", "cuda", "device"
 
+RULES = Rules(breaker=Breaker(threshold=2))
+TRUSTING = evolve(RULES, limits=Limits(proving=0.0))
+"""New models need not prove themselves. Nothing else depends on it, so it is tried where that is asked."""
+
 FIRST = Snapshot(
     "p",
     OLD,
-    Rules(breaker=Breaker(threshold=2)),
+    RULES,
     "x",
     circuits=(Circuit(GENERAL), Circuit(CUDA), Circuit(DEVICE, shared=True)),
 )
@@ -83,7 +89,7 @@ WISHES: tuple[Wish, ...] = (
     Reload(OLD),
     Reload(OTHER),
     *(Reload(NEW, strategy) for strategy in Strategy),
-    Reload(NEW, Strategy.SURGE),
+    Reload(NEW, Strategy.SURGE, short=NO_ROOM),
 )
 
 
@@ -173,6 +179,7 @@ def canonical(pool: Snapshot) -> Snapshot:
     return evolved(
         pool,
         target=OLD,
+        rules=RULES,
         epoch=1,
         since=0.0,
         deadline=_there(pool.deadline),

@@ -11,6 +11,7 @@ from pool_lifecycle.answers import DONE, NO_PERMIT, Answer, judge_of
 from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import (
+    NoRoomForTwo,
     PoolLifecycleError,
     ReloadFailed,
     ReloadRefused,
@@ -58,8 +59,13 @@ def told(wish: Wish, notice: Notify = NEWS, **facts: Any) -> PoolLifecycleError:
 
 
 def test_a_resume_is_answered_by_its_row() -> None:
-    """Nobody waits for more."""
-    assert judge_of(Resume(), lambda: 0.0) is None
+    """Nobody waits for more; one that comes too late is told so."""
+    too_late = Notify(E.RESUME, S.SURGING_PROVING, S.SURGING_PROVING, "too late", Mark.REFUSED)
+    error = told(Resume(), too_late, state=S.SURGING_PROVING)
+    assert isinstance(error, ReloadRefused)
+    assert str(error).endswith("resume refused: too late; wait for the change of model to end")
+    assert judged(Resume(), evolve(too_late, mark=Mark.JOINED), state=S.READY) == DONE
+    assert judged(Resume(), evolve(too_late, event=E.STAGED), state=S.READY) == DONE
 
 
 @pytest.mark.parametrize("wish", [Start(), Stop(), Halt(), Drain(), Reload(Target(NEW))])
@@ -155,19 +161,81 @@ def test_busy_concerns_only_who_wanted_something_else() -> None:
     assert isinstance(told(Reload(Target("file:/other")), BUSY, **facts), ReloadRefused)
 
 
-@pytest.mark.parametrize(
-    ("strategy", "remedy"),
-    [(Strategy.DRAIN_FIRST, "reset it first"), (Strategy.SURGE, "use strategy stage_first")],
-)
-def test_a_refused_reload_says_what_would_help(strategy: Strategy, remedy: str) -> None:
-    """A surge that does not fit is not helped by resetting a circuit."""
-    refused = Notify(E.RELOAD, S.READY, S.READY, "no start would be allowed", Mark.REFUSED)
-    circuits = (OPEN,) if strategy is Strategy.DRAIN_FIRST else (SHUT,)
-    error = told(Reload(Target(NEW), strategy), refused, state=S.READY, intent=Intent.RUN, circuits=circuits)
+def test_the_last_change_has_to_be_cleared_up_first() -> None:
+    """B-RELOAD-x5: what is in the way is named, though no change is under way any more."""
+    busy = Notify(
+        E.RELOAD, S.RETIRING, S.RETIRING, "the engine of the last change still has to go", Mark.BUSY
+    )
+    error = told(Reload(Target("file:/other")), busy, state=S.RETIRING, intent=Intent.RUN)
     assert isinstance(error, ReloadRefused)
-    assert error.remedy.startswith(remedy)
-    assert ("surge" in error.what) == (strategy is Strategy.SURGE)
-    assert ("circuit 'general' is open" in error.what) == (strategy is Strategy.DRAIN_FIRST)
+    assert str(error).endswith("of the last change still has to go; wait until it is gone")
+    unchanged = evolve(busy, mark=Mark.UNCHANGED)
+    assert judged(Reload(Target(NEW)), unchanged, state=S.RETIRING, intent=Intent.RUN) == DONE
+
+
+SHORT = Cause(FailureClass.PREFLIGHT, Stage.PREFLIGHT, "1.5 GiB are missing on device 0", remedy="free some")
+REFUSED = Notify(E.RELOAD, S.READY, S.READY, "no start would be allowed", Mark.REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("circuit", "kind", "words"),
+    [
+        (SHUT, NoRoomForTwo, "reload refused: 1.5 GiB are missing on device 0; free some"),
+        (OPEN, ReloadRefused, "reload refused: circuit 'general' is open; reset it first"),
+    ],
+)
+def test_a_refused_surge_says_what_would_help(circuit: Circuit, kind: type, words: str) -> None:
+    """B-RELOAD-x2: the shortfall; but a circuit comes first, which another strategy would meet as well."""
+    wish = Reload(Target(NEW), Strategy.SURGE, short=SHORT)
+    error = told(wish, REFUSED, state=S.READY, intent=Intent.RUN, circuits=(circuit,))
+    assert type(error) is kind
+    assert str(error).endswith(words)
+
+
+@pytest.mark.parametrize(("source", "room"), [(S.SURGING_STAGING, False), (S.RELOADING_STAGING, True)])
+@pytest.mark.parametrize("stage", [Stage.PREFLIGHT, Stage.STAGING])
+def test_a_surge_that_found_no_room_is_refused(source: PoolState, room: bool, stage: Stage) -> None:
+    """B-RELOAD-x2: also once the model is there, whose size says more; any other failure is one."""
+    cause = evolve(SHORT, stage=stage)
+    ended = Notify(E.FAILED, source, S.READY, "the old engine was never touched", Mark.UNTOUCHED, cause)
+    error = told(Reload(Target(NEW), Strategy.SURGE), ended, state=S.READY, intent=Intent.RUN)
+    refused = not room and stage is Stage.PREFLIGHT
+    assert type(error) is (NoRoomForTwo if refused else ReloadFailed)
+    assert isinstance(error, NoRoomForTwo | ReloadFailed)
+    assert error.cause == cause
+
+
+@pytest.mark.parametrize("state", [S.RETIRING, S.READY])
+def test_a_change_is_over_once_it_is_committed(state: PoolState) -> None:
+    """And not before: while the new model proves itself, whoever asked for it waits."""
+    done = Notify(E.DEADLINE, S.SURGING_PROVING, state, "proven", Mark.COMMITTED)
+    wish = Reload(Target(NEW))
+    assert judged(wish, done, state=state, intent=Intent.RUN) == DONE
+    proving = Notify(E.HEALTHY, S.SURGING_STARTING, S.SURGING_PROVING, "it serves")
+    facts: dict[str, Any] = {"plan": CHANGE, "intent": Intent.RUN}
+    assert judged(wish, proving, state=S.SURGING_PROVING, **facts) is None
+    assert judged(wish, proving, state=S.RELOADING_PROVING, **facts) is None
+
+
+@pytest.mark.parametrize("event", [E.CRASHED, E.RESUME])
+def test_a_new_model_that_did_not_prove_itself_is_told_of(event: PoolEvent) -> None:
+    """B-RELOAD-007: by what it failed of, or who called it off."""
+    cause = BROKEN if event is E.CRASHED else None
+    reverted = Notify(event, S.SURGING_PROVING, S.RETIRING, "the old one serves again", Mark.REVERTED, cause)
+    error = told(Reload(Target(NEW)), reverted, state=S.RETIRING, intent=Intent.RUN)
+    if event is E.CRASHED:
+        assert isinstance(error, ReloadFailed)
+        assert error.cause == BROKEN
+    else:
+        assert isinstance(error, Superseded)
+        assert error.by == "a resume"
+
+
+@pytest.mark.parametrize("state", [S.READY, S.RETIRING, S.RELOADING_PROVING, S.SURGING_PROVING])
+def test_a_drain_is_over_once_the_pool_serves_again(state: PoolState) -> None:
+    """B-DRAIN-x2: whatever it serves again; the outcome says that it was called off."""
+    again = Notify(E.RESUME, S.DRAINING, state, "it serves again")
+    assert judged(Drain(), again, state=state, intent=Intent.RUN) == DONE
 
 
 @pytest.mark.parametrize(
@@ -180,17 +248,8 @@ def test_a_refused_reload_says_what_would_help(strategy: Strategy, remedy: str) 
 )
 def test_a_refused_reload_names_the_circuit(circuit: Circuit, words: str) -> None:
     """Also one that only is not closed: a reload may not use up its one trial."""
-    refused = Notify(E.RELOAD, S.READY, S.READY, "no start would be allowed", Mark.REFUSED)
     facts: dict[str, Any] = {"state": S.READY, "intent": Intent.RUN, "circuits": (SHUT, circuit)}
-    assert str(told(Reload(Target(NEW)), refused, **facts)).endswith(words)
-
-
-def test_a_surge_against_an_open_circuit_is_refused_for_the_circuit() -> None:
-    """One reason: the one that another strategy would meet as well."""
-    refused = Notify(E.RELOAD, S.READY, S.READY, "no start would be allowed", Mark.REFUSED)
-    wish = Reload(Target(NEW), Strategy.SURGE)
-    error = told(wish, refused, state=S.READY, intent=Intent.RUN, circuits=(OPEN,))
-    assert str(error).endswith("reload refused: circuit 'general' is open; reset it first")
+    assert str(told(Reload(Target(NEW)), REFUSED, **facts)).endswith(words)
 
 
 def test_a_reload_that_ended_for_no_known_cause_says_the_row() -> None:
@@ -213,7 +272,14 @@ ALLOW = Notify(E.ALLOW_ONE, S.FAILED, S.FAILED, "not overridden", Mark.REFUSED)
             60.0,
             "as several pools failed on that device; it allows one trial in 1 min; allow one start",
         ),
-        (QUARANTINE, None, "circuit 'device 0' is in quarantine; see to that device, and release it"),
+        (
+            QUARANTINE,
+            None,
+            (
+                "circuit 'device 0' is in quarantine, as something on that device cannot be killed; "
+                "it ends once that is gone; restarting the host ends it too"
+            ),
+        ),
         (OTHERS, None, "pool 'other' has its one trial; wait for the end of that trial"),
     ],
 )

@@ -6,11 +6,13 @@ import pytest
 from attrs import evolve
 
 from pool_lifecycle.breaker import BreakerState
+from pool_lifecycle.causes import LOST, Cause, FailureClass
 from pool_lifecycle.coupling import FEEDS, RETURNS_PERMIT, TAKES_PERMIT
 from pool_lifecycle.events import (
     AllowOne,
     CircuitDue,
     Due,
+    Exited,
     Failed,
     Gone,
     Halt,
@@ -26,6 +28,7 @@ from pool_lifecycle.events import (
 )
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolEvent, PoolState
 from pool_lifecycle.restart.circuit import Circuit
+from pool_lifecycle.restart.storm import Crash
 from pool_lifecycle.snapshot import CircuitChanged, Emit, Intent, Snapshot
 from pool_lifecycle.step import step
 from tests.pools import (
@@ -35,7 +38,9 @@ from tests.pools import (
     HALF_OPEN,
     HOPELESS,
     NEW,
+    NO_ROOM,
     NOW,
+    OLD,
     OPEN,
     QUARANTINE,
     SOMEBODY_ELSES,
@@ -50,6 +55,8 @@ S = PoolState
 
 ALMOST = Circuit("general", failures=4)
 """One more failure opens it."""
+
+CRASHED_BEFORE = Crash(NOW - 50, FailureClass.EXIT)
 
 
 def circuit(pool: Snapshot) -> Circuit:
@@ -174,10 +181,11 @@ def test_a_reload_with_permit_begins(granting: Circuit) -> None:
 
 
 @pytest.mark.parametrize("strategy", Strategy)
-def test_only_a_surge_has_to_fit(strategy: Strategy) -> None:
+@pytest.mark.parametrize("short", [None, NO_ROOM])
+def test_only_a_surge_has_to_fit(strategy: Strategy, short: Cause | None) -> None:
     """B-RELOAD-x2: two engines at once are refused where they do not fit; one after the other may go."""
-    refused = after(pool_in(S.READY), Reload(NEW, strategy, short=None)).state is S.READY
-    assert refused == (strategy is Strategy.SURGE)
+    refused = after(pool_in(S.READY), Reload(NEW, strategy, short=short)).state is S.READY
+    assert refused == (strategy is Strategy.SURGE and short is not None)
 
 
 # --- return ----------------------------------------------------------------------------------------------
@@ -236,6 +244,29 @@ def test_a_new_model_that_fails_beside_the_old_counts_nothing(state: PoolState) 
     done = after(pool, failed(pool))
     assert done.state in (S.READY, S.RETIRING)
     assert (circuit(done), done.crash_count, done.cause) == (ALMOST, 0, None)
+
+
+@pytest.mark.parametrize("state", [S.RELOADING_PROVING, S.SURGING_PROVING])
+@pytest.mark.parametrize("granting", [ALMOST, TRIAL])
+def test_a_new_model_that_does_not_prove_itself_counts_nothing(state: PoolState, granting: Circuit) -> None:
+    """B-RELOAD-x5, S12: no circuit hears of it, not even a trial of the pool's, and no counter changes."""
+    pool = pool_in(state, circuits=(granting,), crash_count=3, restart_count=2, crashes=(CRASHED_BEFORE,))
+    done = after(pool, event(PoolEvent.CRASHED, pool))
+    if state is S.RELOADING_PROVING:
+        done = after(done, Gone(done.epoch))
+        done = after(done, Healthy(done.epoch))
+    assert done.state in (S.READY, S.RETIRING)
+    assert (done.circuits, done.cause) == ((granting,), None)
+    assert (done.crash_count, done.restart_count, done.crashes) == (3, 2, (CRASHED_BEFORE,))
+
+
+def test_with_both_engines_gone_it_is_an_ordinary_failure() -> None:
+    """B-RELOAD-x3: there is nothing to go back to but a start of the old model, in its turn."""
+    pool = pool_in(S.SURGING_PROVING)
+    pool = after(pool, Exited("chat.1.x", LOST, CRASH), Exited("chat.2.x", LOST, CRASH))
+    done = after(pool, Gone(pool.epoch))
+    assert (done.state, done.target, done.cause) == (S.BACKING_OFF, OLD, CRASH)
+    assert (circuit(done).failures, done.crash_count) == (1, 1)
 
 
 def test_a_restoration_that_fails_counts_one() -> None:

@@ -138,7 +138,8 @@ def test_svg_says_what_it_leaves_out() -> None:
     (note,) = [one for one in texts(DIAGRAMS["lifecycle"].svg()) if one.startswith("halt")]
     assert note == (
         "halt leads where stop leads · not drawn: reload → reloading.draining · reload → staging_ahead"
-        " · reload → surging.staging · resume, start → retiring"
+        " · reload → surging.staging · resume, start → surging.proving · resume, start → reloading.proving"
+        " · resume, start → retiring"
     )
 
 

@@ -109,7 +109,10 @@ STORM = Storm(NOW, "oom_storm", 10, 60.0, "give it more memory")
         (
             S.FAILED,
             {"cause": GUESS, "circuits": (QUARANTINE,)},
-            "Circuit 'device' is in quarantine. Look at the device. See to that device, and release it.",
+            (
+                "Circuit 'device' is in quarantine, as something on that device cannot be killed. Look at "
+                "the device. It ends once that is gone; restarting the host ends it too."
+            ),
         ),
         (
             S.FAILED,
@@ -197,6 +200,13 @@ async def test_a_change_of_model_names_the_new_one() -> None:
     async with a_pool_in(PoolState.RELOADING_DRAINING) as world:
         assert "The new model is 'file:/new.gguf'." in world.pool.explain()
         assert world.pool.explain().endswith("the change is called off and the old model goes on.")
+    assert said(PoolState.RELOADING_PROVING).endswith(
+        "If it still does well in 0 ms, the pool is committed to it; if it does not, the old model comes "
+        "back."
+    )
+    assert said(PoolState.SURGING_PROVING).endswith(
+        "If it still does well in 0 ms, the pool is committed to it and the old one may finish."
+    )
     async with a_pool_in(PoolState.RELOADING_RESTORING) as world:
         assert "Last failure: health check failed: no healthy answer" not in world.pool.explain()
         assert "Last failure: launch failed: it does not start." in world.pool.explain()

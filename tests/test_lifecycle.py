@@ -14,14 +14,30 @@ from typing import Any
 import pytest
 from attrs import evolve, frozen
 
+from pool_lifecycle.causes import LOST
 from pool_lifecycle.errors import IllegalEvent
 from pool_lifecycle.events import Strategy
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolEvent, PoolState, When
-from pool_lifecycle.snapshot import Intent, Notify, Plan, Snapshot
+from pool_lifecycle.snapshot import Intent, Notify, Plan, Rules, Snapshot
 from pool_lifecycle.step import step
 from pool_lifecycle.waits import Awaits
 from tests.laws import snapshot_is_sound, step_is_sound
-from tests.pools import CRASH, HOPELESS, NEW, NOW, OLD, OPEN, OTHER, QUARANTINE, SPARE, event, pool_in
+from tests.pools import (
+    CRASH,
+    HOPELESS,
+    NEW,
+    NOW,
+    OLD,
+    OPEN,
+    OTHER,
+    PROVING,
+    QUARANTINE,
+    SERVER,
+    SPARE,
+    TRUSTING,
+    event,
+    pool_in,
+)
 
 S, E, W = PoolState, PoolEvent, When
 
@@ -43,7 +59,10 @@ ready | stable | live | serving | watch | -
     crashed > recovering; finished > stopping; stable > .
 draining | transient | live | - | drain | deadline
     drained > stopping; deadline > stopping (forced)
-    resume[spare left] > retiring; resume > ready; start[spare left] > retiring; start > ready
+    resume[unproven beside a spare] > surging.proving; resume[unproven] > reloading.proving
+    resume[spare left] > retiring; resume > ready
+    start[unproven beside a spare] > surging.proving; start[unproven] > reloading.proving
+    start[spare left] > retiring; start > ready
     drain > . (shortened); stop > stopping; crashed > recovering; finished > stopping; stable > .
 stopping | transient | - | - | end | stuck
     gone[stop wanted] > stopped; gone[no permit] > failed; gone[failed before] > backing_off (in turn)
@@ -55,6 +74,7 @@ recovering | transient | - | - | end | stuck
 backing_off | transient | - | - | back_off | due
     due[permit] > staging (restart); due > failed; postponed > .
     start[no permit] > failed; start[delayed] > backing_off (in turn); start > . (joined)
+    reload > . (configured)
     stop > stopped; drain > stopped
 failed | stable | - | - | - | -
     permitted[can heal] > backing_off; permitted > .
@@ -85,12 +105,17 @@ reloading.stopping | transient | - | - | end | stuck
     stop > stopping; drain > stopping; start > . (joined)
     reload[same target] > . (joined); reload > . (busy)
 reloading.starting | transient | - | - | launch | failed
-    healthy > ready (committed); failed > reloading.undoing; progressed > .
+    healthy[trusted] > ready (committed); healthy > reloading.proving
+    failed > reloading.undoing; progressed > .
     stop > stopping; drain > stopping; start > . (joined)
     reload[same target] > . (joined); reload > . (busy)
 reloading.undoing | transient | - | - | end | stuck
     gone[permit] > reloading.restoring; gone > failed; stuck > stuck
     stop > stopping; drain > stopping; start > . (joined)
+    reload[same target] > . (joined); reload > . (busy)
+reloading.proving | transient | live | serving | watch | deadline
+    deadline > ready (committed); crashed > reloading.undoing; finished > stopping; stable > .
+    drain > draining; stop > stopping; start > . (joined)
     reload[same target] > . (joined); reload > . (busy)
 reloading.restoring | transient | - | - | launch | failed
     healthy > ready (restored); failed > recovering; progressed > .
@@ -102,12 +127,19 @@ surging.staging | transient | live | serving | stage | failed
     drain > draining; stop > stopping; start > . (joined)
     crashed > recovering; finished > stopping; stable > .
 surging.starting | transient | live | serving | launch | failed
-    healthy > retiring (committed); failed > retiring (untouched); resume > retiring (untouched)
-    progressed > .; reload[same target] > . (joined); reload > . (busy)
+    healthy[trusted] > retiring (committed); healthy > surging.proving
+    failed > retiring (untouched); resume > retiring (untouched); progressed > .
+    reload[same target] > . (joined); reload > . (busy)
     drain > draining; stop > stopping; start > . (joined)
     crashed > recovering; finished > stopping; stable > .
+surging.proving | transient | live | serving | watch | deadline
+    deadline > retiring (committed)
+    crashed[spare lives] > retiring (reverted); crashed > recovering; finished > stopping; stable > .
+    resume[spare lives] > retiring (reverted); resume > . (refused)
+    drain > draining; stop > stopping; start > . (joined)
+    reload[same target] > . (joined); reload > . (busy)
 retiring | transient | live | serving | retire | stuck
-    gone > ready; stuck > ready (quarantined)
+    gone > ready; stuck > ready (quarantined); reload[same model] > . (unchanged); reload > . (busy)
     drain > draining; stop > stopping; start > . (joined); resume > . (joined)
     crashed > recovering; finished > stopping; stable > .
 """
@@ -150,7 +182,7 @@ PAIRS = [(state, kind) for state in PoolState for kind in PoolEvent]
 def test_all_states_are_expected() -> None:
     """The second table has the same states as the first, and each has every event decided."""
     assert set(HEADS) == set(PoolState) == set(LIFECYCLE.states)
-    assert len(PAIRS) == 20 * 22
+    assert len(PAIRS) == 22 * 22
 
 
 @pytest.mark.parametrize("state", PoolState)
@@ -163,7 +195,7 @@ def test_columns(state: PoolState) -> None:
 
 @pytest.mark.parametrize(("state", "kind"), PAIRS)
 def test_rows(state: PoolState, kind: PoolEvent) -> None:
-    """For each of the 420 pairs the rows are the expected ones, in the expected order."""
+    """For each of the 484 pairs the rows are the expected ones, in the expected order."""
     rows = LIFECYCLE.rows.get((state, kind), ())
     assert [Way(row.when, row.to, row.mark) for row in rows] == WAYS.get((state, kind), [])
 
@@ -216,6 +248,11 @@ def _circuits(pool: Snapshot, opened: bool) -> Snapshot:
     return evolve(pool, circuits=(evolve(OPEN, name="device 0", shared=True),)) if opened else pool
 
 
+def _with_a_dead_spare(pool: Snapshot) -> Snapshot:
+    (spare,) = pool.spares
+    return pool.with_engine(evolve(spare, exit=LOST))
+
+
 POOLS: dict[str, Callable[[Snapshot, bool], Snapshot]] = {
     W.PERMIT: lambda pool, holds: _circuits(pool, not holds),
     W.NO_PERMIT: _circuits,
@@ -230,6 +267,12 @@ POOLS: dict[str, Callable[[Snapshot, bool], Snapshot]] = {
         pool, plan=Plan(NEW, Strategy.STAGE_FIRST if holds else Strategy.DRAIN_FIRST)
     ),
     W.SPARE_LEFT: lambda pool, holds: evolve(pool, engines=(*pool.engines, SPARE)) if holds else pool,
+    W.SPARE_LIVES: lambda pool, holds: pool if holds else _with_a_dead_spare(pool),
+    W.UNPROVEN: lambda pool, holds: evolve(pool, engines=(PROVING,), serving=2) if holds else pool,
+    W.UNPROVEN_BESIDE: lambda pool, holds: (
+        evolve(pool, engines=(SERVER, PROVING), serving=2) if holds else pool
+    ),
+    W.TRUSTED: lambda pool, holds: evolve(pool, rules=TRUSTING if holds else Rules()),
 }
 """What makes each guard hold, or not: the pool it is asked of."""
 
@@ -247,7 +290,7 @@ def _prepared(state: PoolState, kind: PoolEvent, row: int) -> tuple[Snapshot, An
     """A pool and an event for which the row with that number is the first whose guard holds."""
     holds = {way.when: place == row for place, way in enumerate(WAYS[state, kind][: row + 1]) if way.when}
     pool = evolve(pool_in(state), circuits=(OPEN,)) if kind == E.PERMITTED else pool_in(state)
-    changes: dict[str, Any] = {"fits": row != 1} if (state, kind) == (S.READY, E.RELOAD) else {}
+    changes: dict[str, Any] = {}
     for guard, value in holds.items():
         pool = POOLS[guard](pool, value) if guard in POOLS else pool
         changes |= EVENTS[guard](value) if guard in EVENTS else {}

@@ -23,11 +23,13 @@ from pool_lifecycle.events import (
     Start,
     Stop,
     Strategy,
+    Target,
+    Unhealthy,
 )
 from pool_lifecycle.lifecycle import LIFECYCLE, Limit, Mark, PoolState
 from pool_lifecycle.notes import _LIMITS, CHANGING, LATE
 from pool_lifecycle.restart.backoff import Backoff
-from pool_lifecycle.snapshot import Instance, Intent, Notify, Plan, Rules, Snapshot
+from pool_lifecycle.snapshot import Instance, Intent, Notify, Persist, Plan, Rules, Snapshot
 from pool_lifecycle.spec import EngineSpec, Limits, PoolSpec
 from pool_lifecycle.step import step
 from tests.pools import (
@@ -39,8 +41,10 @@ from tests.pools import (
     NOW,
     OLD,
     OTHER,
+    PROVING,
     SERVER,
     SPARE,
+    TRUSTING,
     after,
     effects,
     engine,
@@ -58,6 +62,7 @@ LIMITS = Limits(
     stop_grace=3.0,
     reclaim=7.0,
     memory_wait=29.0,
+    proving=17.0,
 )
 RULES = Rules(LIMITS, Backoff(initial=2.0, jitter=0.5))
 
@@ -74,6 +79,9 @@ def notice(pool: Snapshot, one: Event) -> Notify:
 
 
 # --- how long states may last ----------------------------------------------------------------------------
+
+CRASHED = Exited(SPARE.token, ExitStatus(signal=11), CRASH)
+"""The new model's engine ended."""
 
 DURATIONS: list[tuple[PoolState, Event, PoolState, float]] = [
     (S.STOPPED, Start(), S.STAGING, 11.0),
@@ -96,7 +104,14 @@ DURATIONS: list[tuple[PoolState, Event, PoolState, float]] = [
     (S.RELOADING_STARTING, Failed(epoch=EPOCH, cause=CRASH), S.RELOADING_UNDOING, 3.0 + 7.0),
     (S.RELOADING_UNDOING, Gone(EPOCH), S.RELOADING_RESTORING, 13.0),
     (S.SURGING_STAGING, Staged(EPOCH), S.SURGING_STARTING, 13.0),
-    (S.SURGING_STARTING, Healthy(EPOCH), S.RETIRING, 19.0 + 3.0 + 7.0),
+    (S.RELOADING_STARTING, Healthy(EPOCH), S.RELOADING_PROVING, 17.0),
+    (S.RELOADING_PROVING, CRASHED, S.RELOADING_UNDOING, 3.0 + 7.0),
+    (S.SURGING_STARTING, Healthy(EPOCH), S.SURGING_PROVING, 17.0),
+    (S.SURGING_STARTING, Failed(epoch=EPOCH, cause=CRASH), S.RETIRING, 3.0 + 7.0),
+    (S.SURGING_PROVING, Overdue(EPOCH), S.RETIRING, 19.0 + 3.0 + 7.0),
+    (S.SURGING_PROVING, Resume(), S.RETIRING, 19.0 + 3.0 + 7.0),
+    (S.SURGING_PROVING, CRASHED, S.RETIRING, 3.0 + 7.0),
+    (S.SURGING_PROVING, Drain(), S.DRAINING, 19.0),
 ]
 
 
@@ -208,8 +223,29 @@ def test_a_stop_of_the_unkillable_sets_no_time() -> None:
 
 def test_only_the_spare_retires() -> None:
     """B-RELOAD-x2: it may finish its leases, then it has the usual grace; who serves is not touched."""
-    assert kills(after(quick(S.SURGING_STARTING), Healthy(EPOCH))) == [NOW + 19 + 3, None]
+    assert kills(after(quick(S.SURGING_PROVING), Overdue(EPOCH))) == [NOW + 19 + 3, None]
+    assert kills(after(quick(S.SURGING_PROVING), Resume())) == [None, NOW + 19 + 3]
     assert kills(after(quick(S.SURGING_STARTING), Resume())) == [None, NOW + 19 + 3]
+
+
+def test_a_spare_retires_within_the_deadline_that_the_change_was_given() -> None:
+    """B-RELOAD-x2: who asked for the change said how long the old one's leases may take."""
+    plan = Plan(NEW, Strategy.SURGE, drain_deadline=4.0)
+    done = after(quick(S.SURGING_PROVING, plan=plan), Overdue(EPOCH))
+    assert (kills(done), done.deadline) == ([NOW + 4 + 3, None], NOW + 4 + 3 + 7)
+
+
+def test_a_spare_that_failed_has_nothing_to_finish() -> None:
+    """S11: what is left of it has the usual grace and no more."""
+    assert kills(after(quick(S.SURGING_PROVING), CRASHED)) == [None, NOW + 3]
+    assert kills(after(quick(S.SURGING_STARTING), Failed(epoch=EPOCH, cause=CRASH))) == [None, NOW + 3]
+
+
+def test_a_drain_ends_the_spare_at_the_latest_with_who_serves() -> None:
+    """Nobody is to hope for it any more; a kill that was promised before is kept."""
+    assert kills(after(quick(S.SURGING_PROVING), Drain(deadline=1.0))) == [NOW + 1 + 3, None]
+    assert kills(after(quick(S.READY), Drain())) == [None]
+    assert kills(after(quick(S.RETIRING), Drain())) == [None, NOW]
 
 
 # --- back-off --------------------------------------------------------------------------------------------
@@ -266,13 +302,35 @@ def launched(pool: Snapshot) -> Instance:
     return pool.newest
 
 
-def test_a_reload_commits_the_new_model_once_it_is_healthy() -> None:
-    """B-RELOAD-004..006, S12: until then the configured model is the old one."""
+def test_a_reload_commits_the_new_model_once_it_has_proven_itself() -> None:
+    """B-RELOAD-004..006, S12: until then the pool is committed to the old one, whatever serves."""
     pool = after(pool_in(S.RELOADING_STOPPING), Gone(EPOCH))
     assert (launched(pool).target, pool.target) == (NEW, OLD)
-    ready = after(pool, Healthy(pool.epoch))
+    proving = after(pool, Healthy(pool.epoch))
+    assert (proving.state, proving.target, proving.serving) == (S.RELOADING_PROVING, OLD, 2)
+    proven = Overdue(proving.epoch)
+    later = NOW + Limits().proving
+    assert after(proving, proven, now=later - 0.1) == proving
+    ready = after(proving, proven, now=later)
     assert (ready.state, ready.target, ready.plan) == (S.READY, NEW, None)
-    assert notice(pool, Healthy(pool.epoch)).mark == Mark.COMMITTED
+
+
+@pytest.mark.parametrize(
+    ("state", "one", "then"),
+    [
+        (S.RELOADING_PROVING, Overdue(EPOCH), S.READY),
+        (S.SURGING_PROVING, Overdue(EPOCH), S.RETIRING),
+        (S.RELOADING_STARTING, Healthy(EPOCH), S.READY),
+        (S.SURGING_STARTING, Healthy(EPOCH), S.RETIRING),
+    ],
+)
+def test_a_commit_is_one_step(state: PoolState, one: Event, then: PoolState) -> None:
+    """S12, S17: new model, no plan, and one write of both; without a time to prove itself in, at once."""
+    pool = pool_in(state, rules=TRUSTING)
+    done = after(pool, one)
+    assert (done.state, done.target, done.plan, done.serving) == (then, NEW, None, 2)
+    assert notice(pool, one).mark == Mark.COMMITTED
+    assert effects(pool, one).count(Persist()) == 1
 
 
 def test_a_failed_reload_restores_the_old_model() -> None:
@@ -316,10 +374,106 @@ def test_a_crash_during_a_reload_is_the_pools_own_failure() -> None:
     assert after(pool, crash).cause == CRASH
 
 
-def test_a_surge_commits_at_once() -> None:
-    """B-RELOAD-x2: the new engine serves, the old one is the spare."""
-    done = after(pool_in(S.SURGING_STARTING), Healthy(EPOCH))
-    assert (done.target, done.serving, [one.generation for one in done.spares]) == (NEW, 2, [1])
+@pytest.mark.parametrize("news", [CRASHED, Unhealthy(SPARE.token, CRASH)])
+def test_a_new_model_that_fails_while_it_proves_itself_is_undone(news: Event) -> None:
+    """B-RELOAD-007: its engine goes, the old model comes back, and the caller gets the cause."""
+    undoing = after(pool_in(S.RELOADING_PROVING), news)
+    assert (undoing.state, undoing.target, undoing.cause) == (S.RELOADING_UNDOING, OLD, None)
+    restoring = after(undoing, Gone(undoing.epoch))
+    assert (restoring.state, launched(restoring).target) == (S.RELOADING_RESTORING, OLD)
+    healthy = Healthy(restoring.epoch)
+    assert (notice(restoring, healthy).mark, notice(restoring, healthy).cause) == (Mark.RESTORED, CRASH)
+
+
+@pytest.mark.parametrize("news", [CRASHED, Unhealthy(SPARE.token, CRASH)])
+def test_a_new_model_that_fails_beside_the_old_one_gives_way(news: Event) -> None:
+    """B-RELOAD-007, B-RELOAD-x2: the old engine, which has waited, serves again at once."""
+    pool = pool_in(S.SURGING_PROVING)
+    done, told = after(pool, news), notice(pool, news)
+    assert (done.state, done.target, done.plan, done.cause) == (S.RETIRING, OLD, None, None)
+    assert (done.server, [one.generation for one in done.spares]) == (SERVER, [2])
+    assert (told.mark, told.cause) == (Mark.REVERTED, CRASH)
+
+
+def test_a_change_can_be_called_off_while_the_new_model_proves_itself() -> None:
+    """B-RELOAD-x5: the old engine still lives, and serves again."""
+    pool = pool_in(S.SURGING_PROVING)
+    done = after(pool, Resume())
+    assert (done.state, done.target, done.server) == (S.RETIRING, OLD, SERVER)
+    assert (notice(pool, Resume()).mark, notice(pool, Resume()).cause) == (Mark.REVERTED, None)
+
+
+ENDING = evolve(SERVER, kill_at=NOW + 9)
+ENDED = evolve(SERVER, exit=ExitStatus(code=1))
+
+
+@pytest.mark.parametrize("old", [ENDING, ENDED])
+def test_an_engine_that_ended_comes_not_back(old: Instance) -> None:
+    """S2, B-RELOAD-x5: it is too late to call the change off; what fails now is an ordinary failure."""
+    pool = pool_in(S.SURGING_PROVING, engines=(old, PROVING))
+    assert after(pool, Resume()) == pool
+    assert notice(pool, Resume()).mark == Mark.REFUSED
+    done = after(pool, CRASHED)
+    assert (done.state, done.cause, done.target) == (S.RECOVERING, CRASH, OLD)
+    assert notice(pool, CRASHED).cause == CRASH
+
+
+def test_an_old_engine_that_ends_while_the_new_one_serves_ends_nothing() -> None:
+    """The new one has its time to prove itself, and only then the pool is committed to it."""
+    ended = Exited(SERVER.token, ExitStatus(code=1), HOPELESS)
+    pool = after(pool_in(S.SURGING_PROVING), ended)
+    assert (pool.state, pool.spare_lives, pool.cause, pool.target) == (S.SURGING_PROVING, False, None, OLD)
+    assert after(pool, Overdue(EPOCH)).target == NEW
+
+
+@pytest.mark.parametrize("again", [Start(), Resume()])
+@pytest.mark.parametrize("state", [S.RELOADING_PROVING, S.SURGING_PROVING])
+def test_a_drain_that_is_called_off_commits_to_nothing(state: PoolState, again: Event) -> None:
+    """S12: a new model that has not proven itself before the drain has to do so after it."""
+    draining = after(pool_in(state), Drain())
+    assert (draining.state, draining.plan, draining.unproven) == (S.DRAINING, None, True)
+    proving = after(draining, again)
+    assert (proving.state, proving.target, proving.serving) == (state, OLD, 2)
+    assert proving.plan is not None
+    strategy = Strategy.SURGE if state is S.SURGING_PROVING else Strategy.DRAIN_FIRST
+    assert (proving.plan.target, proving.plan.strategy) == (NEW, strategy)
+    assert proving.deadline == NOW + Limits().proving
+    assert after(draining, Stop()).target == OLD
+
+
+@pytest.mark.parametrize(
+    ("engines", "serving", "lives"),
+    [
+        ((SERVER, PROVING), 2, True),
+        ((SERVER, PROVING), 1, True),
+        ((SERVER, SPARE), 1, False),
+        ((ENDING, PROVING), 2, False),
+        ((ENDED, PROVING), 2, False),
+        ((PROVING,), 2, False),
+    ],
+)
+def test_a_spare_lives_that_was_healthy_and_is_not_to_end(
+    engines: tuple[Instance, ...], serving: int, lives: bool
+) -> None:
+    """Only such a one can serve again."""
+    assert pool_in(S.SURGING_PROVING, engines=engines, serving=serving).spare_lives is lives
+
+
+def test_a_pool_knows_what_it_may_have_to_launch() -> None:
+    """No model in use, or to go back to, is thrown out of the cache."""
+    plan = Plan(OTHER, Strategy.SURGE)
+    assert set(pool_in(S.SURGING_PROVING, plan=plan).targets) == {OLD, NEW, OTHER}
+    assert set(pool_in(S.READY).targets) == {OLD}
+    assert pool_in(S.STOPPED).targets == (OLD,)
+
+
+def test_two_engines_have_files_of_their_own() -> None:
+    """B-RELOAD-x2: whichever of the two is free; one alone has the usual ones."""
+    beside = launched(after(pool_in(S.SURGING_STAGING), Staged(EPOCH)))
+    server = evolve(SERVER, aside=True)
+    other = launched(after(pool_in(S.SURGING_STAGING, engines=(server,)), Staged(EPOCH)))
+    alone = launched(after(pool_in(S.RELOADING_STOPPING), Gone(EPOCH)))
+    assert (beside.aside, other.aside, alone.aside) == (True, False, False)
 
 
 def test_retiring_leaves_who_serves() -> None:
@@ -334,11 +488,30 @@ def test_a_spare_that_cannot_be_killed_is_kept_on_the_ledger() -> None:
     assert [one.token for one in done.quarantine] == [SPARE.token]
 
 
-@pytest.mark.parametrize("state", [S.STOPPED, S.FAILED])
+@pytest.mark.parametrize("state", [S.STOPPED, S.FAILED, S.BACKING_OFF])
 def test_without_an_engine_a_new_model_is_simply_configured(state: PoolState) -> None:
     """The next start uses it."""
     done = after(pool_in(state), Reload(NEW))
     assert (done.state, done.target) == (state, NEW)
+    assert notice(pool_in(state), Reload(NEW)).mark == Mark.CONFIGURED
+
+
+ANOTHER_DIGEST, ANOTHER_VARIANT = evolve(OLD, digest="sha256:6e"), evolve(OLD, variant="c0de")
+
+
+@pytest.mark.parametrize("state", [S.READY, S.RETIRING])
+@pytest.mark.parametrize("target", [OLD, ANOTHER_DIGEST, ANOTHER_VARIANT])
+def test_the_same_model_is_the_same_content_in_the_same_engine(state: PoolState, target: Target) -> None:
+    """B-RELOAD-010: only all of that is no change; another digest, or other arguments, are one."""
+    told = notice(pool_in(state), Reload(target)).mark
+    assert (told == Mark.UNCHANGED) == (target == OLD)
+    assert after(pool_in(state), Reload(OLD)) == pool_in(state)
+
+
+def test_the_last_change_is_cleared_up_before_the_next() -> None:
+    """B-RELOAD-x5: never a third engine."""
+    assert notice(pool_in(S.RETIRING), Reload(NEW)).mark == Mark.BUSY
+    assert after(pool_in(S.RETIRING), Reload(NEW)) == pool_in(S.RETIRING)
 
 
 @pytest.mark.parametrize(("target", "mark"), [(NEW, Mark.JOINED), (OTHER, Mark.BUSY)])

@@ -28,7 +28,11 @@ S = PoolState
         (S.FAILED, {}, "trying again cannot help by itself"),
         (S.FAILED, {"cause": CRASH}, ""),
         (S.FAILED, {"cause": CRASH, "circuits": (OPEN,)}, "circuit 'general' is open, one trial in 5 min"),
-        (S.FAILED, {"cause": CRASH, "circuits": (OPEN, QUARANTINE)}, "circuit 'device' is in quarantine"),
+        (
+            S.FAILED,
+            {"cause": CRASH, "circuits": (OPEN, QUARANTINE)},
+            "circuit 'device' is in quarantine, as something on that device cannot be killed",
+        ),
         (
             S.FAILED,
             {"cause": CRASH, "circuits": (SOMEBODY_ELSES,)},

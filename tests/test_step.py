@@ -9,6 +9,7 @@ from pool_lifecycle.causes import LOST, Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.errors import IllegalEvent
 from pool_lifecycle.events import (
     Cleared,
+    Declared,
     Drain,
     Drained,
     Due,
@@ -31,6 +32,8 @@ from pool_lifecycle.events import (
     Unhealthy,
 )
 from pool_lifecycle.lifecycle import LIFECYCLE, Activity, Mark, PoolEvent, PoolState
+from pool_lifecycle.restart.circuit import Circuit
+from pool_lifecycle.restart.classes import ClassPolicies, ClassPolicy
 from pool_lifecycle.snapshot import (
     Cancel,
     CloseGate,
@@ -41,11 +44,26 @@ from pool_lifecycle.snapshot import (
     Notify,
     OpenGate,
     Persist,
+    Rules,
     Snapshot,
 )
 from pool_lifecycle.spec import Limits
 from pool_lifecycle.step import step
-from tests.pools import CRASH, EPOCH, NEW, NOW, SERVER, SPARE, after, effects, engine, event, handle, pool_in
+from tests.pools import (
+    CRASH,
+    EPOCH,
+    NEW,
+    NOW,
+    OPEN,
+    SERVER,
+    SPARE,
+    after,
+    effects,
+    engine,
+    event,
+    handle,
+    pool_in,
+)
 
 S, E = PoolState, PoolEvent
 
@@ -93,6 +111,14 @@ def test_the_gate_moves_to_the_new_generation() -> None:
     assert listed[2] == OpenGate(2)
 
 
+@pytest.mark.parametrize("one", [Resume(), Exited("chat.2.x", LOST, CRASH), Unhealthy("chat.2.x", CRASH)])
+def test_the_gate_moves_back_to_the_old_generation(one: Event) -> None:
+    """B-RELOAD-x2, S12: a new model that does not prove itself: nobody is refused on the way back either."""
+    listed = effects(pool_in(S.SURGING_PROVING), one)
+    assert order(listed) == [Cancel, Persist, OpenGate, Invoke, Notify]
+    assert listed[2] == OpenGate(1)
+
+
 @pytest.mark.parametrize(
     ("state", "one"),
     [
@@ -101,6 +127,8 @@ def test_the_gate_moves_to_the_new_generation() -> None:
         (S.SURGING_STAGING, Staged(EPOCH)),
         (S.STAGING_AHEAD, Resume()),
         (S.RETIRING, Gone(EPOCH)),
+        (S.SURGING_PROVING, Overdue(EPOCH)),
+        (S.RELOADING_PROVING, Overdue(EPOCH)),
     ],
 )
 def test_the_gate_stays_open_where_the_same_engine_serves_on(state: PoolState, one: Event) -> None:
@@ -234,8 +262,8 @@ def test_a_second_handle_is_ignored() -> None:
 
 def test_the_end_of_the_spare_is_not_the_end_of_the_pool() -> None:
     """B-RELOAD-x2: only the engine that serves takes the pool with it."""
-    for state in (S.SURGING_STARTING, S.RETIRING):
-        assert after(pool_in(state), Exited("chat.2.x", LOST, CRASH)).state is state
+    for state, spare in ((S.SURGING_STARTING, 2), (S.RETIRING, 2), (S.SURGING_PROVING, 1)):
+        assert after(pool_in(state), Exited(f"chat.{spare}.x", LOST, CRASH)).state is state
 
 
 def test_the_end_of_the_quarantined_is_recorded() -> None:
@@ -254,17 +282,24 @@ LIVE = [state for state in PoolState if LIFECYCLE.states[state].live]
 @pytest.mark.parametrize("state", LIVE)
 def test_a_serving_engine_that_hangs_has_crashed(state: PoolState) -> None:
     """B-SUPER-002, V3: wherever it serves or drains, with the reason, and as a living one that has to end."""
-    done = after(pool_in(state), Unhealthy(SERVER.token, WEDGED))
-    assert (done.state, done.cause) == (S.RECOVERING, WEDGED)
-    assert done.server is not None
-    assert (done.server.exit, done.server.kill_at) == (None, NOW + Limits().stop_grace)
+    pool = pool_in(state)
+    assert pool.server is not None
+    done = after(pool, Unhealthy(pool.server.token, WEDGED))
+    cause = done.plan.cause if done.plan is not None else done.cause
+    then = {S.RELOADING_PROVING: S.RELOADING_UNDOING, S.SURGING_PROVING: S.RETIRING}
+    assert (done.state, cause) == (
+        then.get(state, S.RECOVERING),
+        WEDGED if state is not S.SURGING_PROVING else None,
+    )
+    (hung,) = [one for one in done.engines if one.token == pool.server.token]
+    assert (hung.exit, hung.kill_at) == (None, NOW + Limits().stop_grace)
 
 
 @pytest.mark.parametrize("state", LIVE)
 def test_news_of_another_engines_health_has_no_effect(state: PoolState) -> None:
     """S2: of a spare, or of an engine that served before."""
-    for token in (SPARE.token, "chat.0.x"):
-        pool = pool_in(state)
+    pool = pool_in(state)
+    for token in {SERVER.token, SPARE.token, "chat.0.x"} - {pool.server.token if pool.server else ""}:
         assert step(pool, Unhealthy(token, WEDGED), NOW) == (pool, ())
 
 
@@ -393,3 +428,29 @@ def test_a_stable_run_needs_a_living_server(state: PoolState) -> None:
     """News of a run that has ended clears nothing."""
     pool = pool_in(state, crash_count=3)
     assert step(pool, RanStably(pool.serving or 0, 300.0), NOW) == (pool, ())
+
+
+# --- what is declared ------------------------------------------------------------------------------------
+
+OTHERS = Rules(limits=Limits(drain=3.0), classes=ClassPolicies(signal=ClassPolicy(own_circuit=True)))
+SHARED = Circuit("device 0", shared=True)
+
+
+def test_other_numbers_hold_from_now_on() -> None:
+    """What lasts already lasts as long as it was to; circuits that there still are go on as they were."""
+    pool = pool_in(S.DRAINING, circuits=(OPEN, Circuit("cuda", failures=3), SHARED))
+    done, listed = step(pool, Declared(OTHERS), NOW)
+    circuits = (OPEN, Circuit("cuda", failures=3), Circuit("signal"), SHARED)
+    assert done == evolve(pool, rules=OTHERS, circuits=circuits)
+    assert listed == (Persist(),)
+    assert after(done, Resume(), Drain()).deadline == NOW + 3.0
+    assert step(done, Declared(OTHERS), NOW) == (done, ())
+
+
+def test_a_circuit_that_there_is_no_more_keeps_nobody_from_starting() -> None:
+    """V1: who waits for it is woken; who waits for another one is not."""
+    gone = evolve(OPEN, name="signal")
+    pool = pool_in(S.FAILED, rules=OTHERS, cause=CRASH, circuits=(Circuit("general"), gone, SHARED))
+    assert after(pool, Declared(Rules())).state is S.BACKING_OFF
+    barred = evolve(pool, circuits=(OPEN, gone, SHARED))
+    assert after(barred, Declared(Rules())).state is S.FAILED
