@@ -16,7 +16,7 @@ from pool_lifecycle.restart.budget import Budget
 from pool_lifecycle.restart.circuit import Breaker
 from pool_lifecycle.restart.classes import ClassPolicies, ClassPolicy
 from pool_lifecycle.restart.window import Window
-from pool_lifecycle.spec import EngineSpec, HealthSpec, Limits, PoolSpec
+from pool_lifecycle.spec import STRATEGIES, EngineSpec, HealthSpec, Limits, Models, PoolSpec, ReloadSpec
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,8 +30,10 @@ CLASSES: dict[str, type[attrs.AttrsInstance]] = {
     "pools.<id>.breaker": Breaker,
     "pools.<id>.window": Window,
     "pools.<id>.classes": ClassPolicy,
+    "pools.<id>.reload": ReloadSpec,
     "manager.restarts": Budget,
     "manager.blame": Blame,
+    "manager.models": Models,
 }
 
 
@@ -70,6 +72,13 @@ def test_every_class_is_explained() -> None:
     section = page.partition("## `[pools.<id>.classes]`")[2].partition("| key |")[0]
     listed = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     assert listed == [one.name for one in attrs.fields(ClassPolicies)]
+
+
+def test_every_strategy_is_explained() -> None:
+    """B-RELOAD-x2, B-RELOAD-x4: each way in which a model can be changed, and no other."""
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    section = page.partition("## `[pools.<id>.reload]`")[2].partition("| key |")[0]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == STRATEGIES
 
 
 def test_the_example_is_right() -> None:

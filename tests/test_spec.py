@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import attrs
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import given
 
 from pool_lifecycle.errors import ConfigError
+from pool_lifecycle.events import Target
 from pool_lifecycle.interfaces import Command
 from pool_lifecycle.restart.backoff import Backoff
 from pool_lifecycle.restart.circuit import Breaker
-from pool_lifecycle.spec import EngineSpec, HealthSpec, Limits, PoolSpec
+from pool_lifecycle.spec import NEEDS, EngineSpec, HealthSpec, Limits, Models, PoolSpec, ReloadSpec
 from pool_lifecycle.testing.strategies import pool_specs
 
 ENGINE = EngineSpec("llama-server")
@@ -22,12 +24,16 @@ MINIMAL: dict[type, dict[str, Any]] = {
     EngineSpec: {"binary": "llama-server"},
     HealthSpec: {},
     Limits: {},
+    Models: {},
+    ReloadSpec: {},
     PoolSpec: {"pool_id": "chat", "engine": ENGINE},
 }
 
 TEXT = ["", "a\0b", 5, b"x", ["x"]]
 PATHS = [*TEXT, "health", "http://h/x", "/a b", "/a\r\nX: 1", "/a\tb", "/\x7f", "/\N{NO-BREAK SPACE}"]
 TEXTS = ["one string", ["a", 1], ("a\0",), 5, {"a": "b"}]
+SHA256 = "sha256:" + "0123456789abcdef" * 4
+DIGESTS = [SHA256[7:], SHA256.upper(), SHA256[:-1], f"{SHA256}0", f"{SHA256}\n", f"md5:{SHA256[7:39]}"]
 POSITIVE = [0, -1.0, math.nan, math.inf, True, "1", None, 10**400]
 NOT_NEGATIVE = [value for value in POSITIVE if value != 0]
 
@@ -65,11 +71,21 @@ HOSTILE: dict[type, dict[str, list[Any]]] = {
         "stop_grace": NOT_NEGATIVE,
         "reclaim": POSITIVE,
         "memory_wait": POSITIVE,
+        "proving": NOT_NEGATIVE,
+    },
+    Models: {
+        "folder": TEXT,
+        "limit": [0, -1, 2**60 + 1, True, 1.5, "8G"],
+    },
+    ReloadSpec: {
+        "strategy": [*TEXT, None, "rolling"],
+        "otherwise": [*TEXT, "surge"],
     },
     PoolSpec: {
         "pool_id": ["", "A", "../etc", "ch\N{CYRILLIC SMALL LETTER A}t", "a\n", "x" * 64, None, 5],
         "engine": ["llama-server", None, {"binary": "x"}],
         "model": TEXT,
+        "digest": [*TEXT, *DIGESTS],
         "slots": [0, -1, 65537, 1.0, True, "1", None],
         "device_mask": [*TEXT, "x", "0,0", "GPU-1"],
         "replica_id": [*TEXT, None],
@@ -79,8 +95,9 @@ HOSTILE: dict[type, dict[str, list[Any]]] = {
         "breaker": [5, None],
         "window": [5, None],
         "classes": [{}, None],
+        "reload": ["surge", {}, None],
         "launcher": [*TEXT, None],
-        "stager": [*TEXT, None],
+        "stager": TEXT,
         "gpu_probe": [*TEXT, None],
         "on_manager_exit": [*TEXT, None, "restart"],
     },
@@ -134,7 +151,57 @@ def test_defaults() -> None:
     assert (pool.limits.stop_grace, pool.limits.reclaim) == (5.0, 30.0)
     assert (pool.health.timeout, pool.slots, pool.device_mask) == (10.0, 1, None)
     assert (pool.backoff, pool.breaker) == (Backoff(), Breaker())
+    assert (pool.limits.proving, pool.reload, pool.stager) == (5.0, ReloadSpec("drain_first", None), None)
     assert ENGINE.host == "127.0.0.1"
+
+
+def test_a_new_model_may_be_trusted_at_once() -> None:
+    """B-RELOAD-007: no time to prove itself in is a valid one."""
+    assert Limits(proving=0).proving == 0
+
+
+def test_a_pool_says_what_its_engine_is_launched_for() -> None:
+    """B-RELOAD-010: the model, its content, and how the engine is run."""
+    pool = PoolSpec("chat", ENGINE, model="file:/a.gguf", digest=SHA256)
+    assert pool.target == Target("file:/a.gguf", SHA256, pool.variant)
+
+
+ANOTHER: dict[str, Any] = {
+    "binary": "vllm",
+    "profile": "vllm",
+    "args": ("--fast",),
+    "env": {"A": "1"},
+    "env_passthrough": ("PATH",),
+    "cwd": "/tmp",
+    "host": "::1",
+    "port": 8080,
+    "version": "2",
+    "memory": 5,
+    "device_memory": 5,
+    "exit_zero": "graceful",
+}
+
+
+@pytest.mark.parametrize("key", ANOTHER)
+def test_an_engine_that_is_launched_differently_is_another_variant(key: str) -> None:
+    """B-RELOAD-010: what a launched engine knows nothing of can change without launching it anew."""
+    changed = attrs.evolve(ENGINE, **{key: ANOTHER[key]})
+    assert (PoolSpec("chat", changed).variant == PoolSpec("chat", ENGINE).variant) == (key in NEEDS)
+
+
+def test_every_field_of_an_engine_has_another_value() -> None:
+    """So that nobody adds one without a thought for whether it takes a new launch."""
+    assert set(ANOTHER) == {one.name for one in attrs.fields(EngineSpec)}
+
+
+def test_variants_are_of_engines_not_of_pools() -> None:
+    """The same under another name, model or policy; another with other slots; and no secret is in it."""
+    engine = EngineSpec("x", env={"HF_TOKEN": "hunter2"})
+    pool = PoolSpec("chat", engine)
+    other = PoolSpec("embed", engine, model="file:/b.gguf", limits=Limits(drain=1.0))
+    assert pool.variant == other.variant == PoolSpec("a", attrs.evolve(engine)).variant
+    assert PoolSpec("chat", engine, slots=2).variant != pool.variant
+    assert re.fullmatch("[0-9a-f]{16}", pool.variant)
 
 
 def test_a_start_above_its_hard_limit_is_refused() -> None:

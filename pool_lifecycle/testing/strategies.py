@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.restart.backoff import Backoff
 from pool_lifecycle.restart.circuit import Breaker
-from pool_lifecycle.spec import EngineSpec, HealthSpec, Limits, PoolSpec
+from pool_lifecycle.spec import STRATEGIES, EngineSpec, HealthSpec, Limits, PoolSpec, ReloadSpec
 from pool_lifecycle.testing.memory import EngineScript
 
 WEEK = 7 * 86400.0
@@ -95,9 +95,19 @@ def limits() -> st.SearchStrategy[Limits]:
         stop_grace=seconds(),
         reclaim=positive,
         memory_wait=positive,
+        proving=seconds(),
     )
     starts = st.tuples(positive, positive)
     return st.builds(lambda one, two: evolve(one, start=min(two), start_hard=max(two)), loose, starts)
+
+
+def reload_specs() -> st.SearchStrategy[ReloadSpec]:
+    """Ways to change a model."""
+    return st.builds(
+        ReloadSpec,
+        strategy=st.sampled_from(STRATEGIES),
+        otherwise=st.none() | st.sampled_from(STRATEGIES[:2]),
+    )
 
 
 def engine_specs() -> st.SearchStrategy[EngineSpec]:
@@ -132,6 +142,7 @@ def health_specs() -> st.SearchStrategy[HealthSpec]:
     return others | st.builds(HealthSpec, probe=st.just("command"), command=commands, **common)
 
 
+_digests = st.text("0123456789abcdef", min_size=64, max_size=64).map("sha256:".__add__)
 _device_masks = st.sets(st.integers(0, 7), min_size=1).map(lambda numbers: ",".join(map(str, numbers)))
 
 
@@ -142,6 +153,7 @@ def pool_specs() -> st.SearchStrategy[PoolSpec]:
         pool_id=_pool_ids,
         engine=engine_specs(),
         model=st.none() | _names,
+        digest=st.none() | _digests,
         slots=st.integers(1, 65536),
         device_mask=st.none() | _device_masks,
         replica_id=_names,
@@ -149,8 +161,9 @@ def pool_specs() -> st.SearchStrategy[PoolSpec]:
         limits=limits(),
         backoff=backoffs(),
         breaker=breakers(),
+        reload=reload_specs(),
         launcher=st.sampled_from(("local", "memory")),
-        stager=st.sampled_from(("file", "memory")),
+        stager=st.sampled_from((None, "file", "memory")),
     )
 
 
