@@ -28,7 +28,7 @@ from pool_lifecycle.serialized import (
 from pool_lifecycle.snapshot import Instance, Intent, Plan, Rules, Snapshot
 from pool_lifecycle.waits import Awaits
 
-OLD, NEW = Target("file:/old.gguf"), Target("file:/new.gguf", "sha256:6e")
+OLD, NEW = Target("file:/old.gguf"), Target("file:/new.gguf", "sha256:6e", "c0de")
 
 CAUSE = Cause(
     FailureClass.OUT_OF_MEMORY,
@@ -66,7 +66,7 @@ EVERYTHING = Kept(
                 kill_at=1010.0,
                 exit=ExitStatus(code=1),
             ),
-            Instance(4, "chat.4.a1b2", NEW),
+            Instance(4, "chat.4.a1b2", NEW, aside=True),
         ),
         serving=3,
         generation=4,
@@ -96,17 +96,19 @@ WRITTEN = r"""
    "state": "surging.starting", "epoch": 17, "since": 1000.0, "deadline": 1120.5, "not_before": 1060.25,
    "awaits": "window", "intent": "run_when_loaded",
    "engines": [
-     {"generation": 3, "token": "chat.3.a1b2", "target": {"model": "file:/old.gguf", "digest": null, "variant": ""},
+     {"generation": 3, "token": "chat.3.a1b2",
+      "target": {"model": "file:/old.gguf", "digest": null, "variant": ""},
       "handle": {"driver": "local", "token": "chat.3.a1b2", "host": "127.0.0.1", "port": 8080, "pid": 4711,
                  "boot_id": "b00t", "start_ticks": 123456, "details": "more", "version": 2},
       "launched_at": 900.0, "log_begin": 4096, "aside": false, "healthy_at": 910.125, "kill_at": 1010.0,
       "exit": {"code": 1, "signal": null, "clues": []}},
-     {"generation": 4, "token": "chat.4.a1b2", "target": {"model": "file:/new.gguf", "digest": "sha256:6e", "variant": ""},
-      "handle": null, "launched_at": null, "log_begin": 0, "aside": false, "healthy_at": null, "kill_at": null,
+     {"generation": 4, "token": "chat.4.a1b2",
+      "target": {"model": "file:/new.gguf", "digest": "sha256:6e", "variant": "c0de"},
+      "handle": null, "launched_at": null, "log_begin": 0, "aside": true, "healthy_at": null, "kill_at": null,
       "exit": null}],
    "serving": 3, "generation": 4,
-   "plan": {"target": {"model": "file:/new.gguf", "digest": "sha256:6e", "variant": ""}, "strategy": "surge",
-            "drain_deadline": 30.0, "cause": CAUSE},
+   "plan": {"target": {"model": "file:/new.gguf", "digest": "sha256:6e", "variant": "c0de"},
+            "strategy": "surge", "drain_deadline": 30.0, "cause": CAUSE},
    "circuits": [
      {"name": "general", "state": "closed", "failures": 2, "openings": 0, "timeout": 0.0, "until": null,
       "holder": null, "shared": false},
@@ -118,11 +120,13 @@ WRITTEN = r"""
    "storm": {"at": 890.0, "kind": "cuda_storm", "restarts": 10, "period": 60.0,
              "remedy": "look at the device"},
    "quarantine": [
-     {"generation": 2, "token": "chat.2.a1b2", "target": {"model": "file:/old.gguf", "digest": null, "variant": ""},
-      "handle": null, "launched_at": null, "log_begin": 0, "aside": false, "healthy_at": null, "kill_at": null,
-      "exit": null}]},
+     {"generation": 2, "token": "chat.2.a1b2",
+      "target": {"model": "file:/old.gguf", "digest": null, "variant": ""},
+      "handle": null, "launched_at": null, "log_begin": 0, "aside": false,
+      "healthy_at": null, "kill_at": null, "exit": null}]},
  "moment": {"clock": "b00t", "at": 1000.5, "wall": 1700000000.0},
- "launcher": "local", "declared": {"model": "file:/old.gguf", "digest": null, "variant": ""}, "next_token": 8589934592}
+ "launcher": "local", "declared": {"model": "file:/old.gguf", "digest": null, "variant": ""},
+ "next_token": 8589934592}
 """.replace(
     "CAUSE",
     r"""{"kind": "out_of_memory", "stage": "warm-up", "message": "it was \"killed\" \u2620", "heals": false,

@@ -331,7 +331,7 @@ async def test_a_shared_circuit_that_was_due_meanwhile_wakes_who_waits_for_it() 
     device = Circuit("device 0", BreakerState.OPEN, 5, 1, 50.0, 1050.0, shared=True)
     spec = {"pool_id": "second", "device_mask": "0", **KEEP}
     async with a_mortal_world(WORKS, **KEEP) as world:
-        world.pool.host.shared.restore(KeptHost(MOMENT, circuits=(device,)), ())
+        world.pool.host.shared.restore(KeptHost(MOMENT, circuits=(device,)), (), {})
         second = await world.manager.add(a_spec(**spec))
         with pytest.raises(StartFailed, match="circuit is open"):
             await second.start()

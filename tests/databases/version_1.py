@@ -37,7 +37,9 @@ ENGINE = Instance(
     3, "x-3", Target("file:/old.gguf", "sha256:ab"), HANDLE, 4000.25, 123, healthy_at=4010.5, kill_at=4400.0
 )
 
-SPARE = Instance(4, "x-4", Target("file:/new.gguf"), exit=ExitStatus(code=1))
+WANTED = Target("file:/new.gguf", variant="c0de")
+
+SPARE = Instance(4, "x-4", WANTED, aside=True, exit=ExitStatus(code=1))
 
 CHAT = Kept(
     Snapshot(
@@ -55,7 +57,7 @@ CHAT = Kept(
         engines=(ENGINE, SPARE),
         serving=3,
         generation=4,
-        plan=Plan(Target("file:/new.gguf"), Strategy.SURGE, drain_deadline=30.0, cause=OUT_OF_MEMORY),
+        plan=Plan(WANTED, Strategy.SURGE, drain_deadline=30.0, cause=OUT_OF_MEMORY),
         circuits=(
             Circuit("general", BreakerState.OPEN, 2, 3, 300.0, 4700.0),
             Circuit("gpu 0", BreakerState.TRIAL, 1, 1, 600.0, None, "chat", shared=True),
