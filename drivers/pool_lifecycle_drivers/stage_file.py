@@ -5,26 +5,29 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import re
-import stat
-import struct
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from attrs import define
 
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.interfaces import ModelInfo, StagedModel, StageProgress
+from pool_lifecycle.references import Reference, digest_defect, reference_defect
+from pool_lifecycle_drivers.digests import read_digest, short
+from pool_lifecycle_drivers.header_bytes import Defect
+from pool_lifecycle_drivers.known_files import KnownFiles, identities
+from pool_lifecycle_drivers.model_header import Examined, examine
+from pool_lifecycle_drivers.offload import in_thread
+
+T = TypeVar("T")
 
 NAME = "file"
 
-GGUF_MAGIC = b"GGUF"
-GGUF_HEADER = ("4sIQQ", 24)
-"""Magic, version, and how many tensors and metadata entries follow, each described by at least so many bytes:
-an entry by the length of its name, its type and a value, a tensor by lengths, type and offset."""
-GGUF_ENTRY, GGUF_TENSOR = 13, 24
-GGUF_VERSIONS = range(1, 256)
-"""Three were there by 2026. A version out of this range belongs to the other byte order, or to no GGUF."""
-
-SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+EVERY = 0.1
+"""Seconds between two reports of progress."""
 
 PASSES_BY_ITSELF = frozenset(
     {
@@ -43,95 +46,135 @@ class FileStager:
     `%20` stand for themselves. Symbolic links are followed, but the engine is given the path as it was
     named, since the parts of a split model are looked for beside it.
 
-    The model has to be a regular, readable, non-empty file, and if its name ends in `.gguf` it has to begin
-    like one and to have room for what its header counts. A missing file does not heal: somebody has to put
-    it there; nor does a damaged one.
+    The model is a file, the first part of a split GGUF file, or a folder of safetensors. All its files have
+    to be there, readable, not empty, and as long as their headers say. A missing file does not heal:
+    somebody has to put it there; nor does a damaged one.
+
+    With a digest, all bytes are read and compared with it, once: while the files stay as they are, by device,
+    inode, size and times of change, what was found is remembered.
     """
 
+    def __init__(self) -> None:
+        self._models = KnownFiles[Examined]()
+        self._digests = KnownFiles[str]()
+
     async def resolve(self, *, reference: str) -> ModelInfo:
-        """Name and size of the file. Raises DriverError with stage STAGING if it cannot be used."""
-        path, size = await asyncio.to_thread(_look, reference)
-        return ModelInfo(reference, os.path.basename(path), size)
+        """Name, size and details of the model. Raises DriverError with stage STAGING if it cannot be used."""
+        path, model = await self._look(reference)
+        return ModelInfo(reference, os.path.basename(path), model.size, model.details)
 
     async def stage(
         self, *, reference: str, digest: str | None, progress: Callable[[StageProgress], None]
     ) -> StagedModel:
-        """The file in its place. Raises DriverError with stage STAGING if it cannot be used."""
-        # In a thread: a disk or a network share that hangs must not stop the loop.
-        path, size = await asyncio.to_thread(_look, reference)
-        progress(StageProgress(size, size))
-        return StagedModel(reference, path, size)
+        """The model in its place. Raises DriverError with stage STAGING if it cannot be used."""
+        if digest is not None and (defect := digest_defect(digest)) is not None:
+            raise _unusable(
+                f"{digest!r} is no digest: it {defect}", "take what sha256sum prints of the model"
+            )
+        path, model = await self._look(reference)
+        if digest is not None:
+            found = await self._digest(path, model, progress)
+            if found != digest:
+                raise _other_model(path, found, digest)
+        progress(StageProgress(model.size, model.size))
+        return StagedModel(reference, path, model.size, digest, model.details)
 
     async def evict(self, *, model: StagedModel) -> bool:  # noqa: ARG002 - part of the protocol
         """False: the file is the user's own."""
         return False
 
+    async def _look(self, reference: str) -> tuple[str, Examined]:
+        """Absolute path of a usable model, and what it is."""
+        path = _path(reference)
+        # In a thread: a disk or a network share that hangs must not stop the loop.
+        found = await _of(path, lambda: self._examine(path))
+        if isinstance(found, Defect):
+            raise _unusable(f"{path!r} {found.message}", found.remedy)
+        return path, found
 
-def _look(reference: str) -> tuple[str, int]:
-    """Absolute path and size in bytes of a usable model."""
-    path = _path(reference)
+    def _examine(self, path: str) -> Examined | Defect:
+        if (known := self._models.get(path)) is not None:
+            return known
+        since = time.time_ns()
+        found = examine(path)
+        if isinstance(found, Examined):
+            files = (path, *found.files)
+            self._models.learn(path, files, identities(files), found, since)
+        return found
+
+    async def _digest(self, path: str, model: Examined, progress: Callable[[StageProgress], None]) -> str:
+        reading = _Reading(asyncio.get_running_loop(), model.size, progress)
+        try:
+            return await _of(path, lambda: self._read_digest(path, model, reading))
+        finally:
+            reading.over = True
+
+    def _read_digest(self, path: str, model: Examined, reading: _Reading) -> str:
+        if (known := self._digests.get(path)) is not None:
+            return known
+        since, before = time.time_ns(), identities(model.files)
+        digest = read_digest(model.files, reading.seen)
+        if identities(model.files) != before:
+            raise _Changed
+        self._digests.learn(path, model.files, before, digest, since)
+        return digest
+
+
+class _Changed(Exception):
+    """The files changed while their digest was read."""
+
+
+@define
+class _Reading:
+    """Carries the progress of a thread that reads to the loop. `over`: nobody waits for it any more."""
+
+    loop: asyncio.AbstractEventLoop
+    size: int
+    progress: Callable[[StageProgress], None]
+    over: bool = False
+    _done: int = 0
+    _told: float = -EVERY
+
+    def seen(self, count: int) -> None:
+        """Called in the thread. Ends the reading if it is over, or if there is more than there was."""
+        if self.over or self._done + count > self.size:
+            raise _Changed
+        self._done += count
+        if (now := self.loop.time()) - self._told >= EVERY:
+            self._told = now
+            with suppress(RuntimeError):  # the loop has been closed
+                self.loop.call_soon_threadsafe(self._tell, self._done)
+
+    def _tell(self, done: int) -> None:
+        if not self.over:
+            self.progress(StageProgress(done, self.size))
+
+
+async def _of(path: str, work: Callable[[], T]) -> T:
+    """Do it in a thread. Raises DriverError for what goes wrong with the files."""
     try:
-        # Without O_NONBLOCK, opening a FIFO would wait for its writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return await in_thread(work)
+    except _Changed as error:
+        message = f"{path!r} changed while its digest was read"
+        raise _unusable(message, "try again when it is complete", heals=True) from error
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
-    try:
-        return path, _checked_size(path, descriptor)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    finally:
-        os.close(descriptor)
 
 
 def _path(reference: str) -> str:
-    path = reference.removeprefix("file:")
-    if path.startswith("///"):
-        path = path[2:]
-    if SCHEME.match(path) or path.startswith("//"):
+    if (defect := reference_defect(reference)) is not None:
+        raise _unusable(f"{reference!r} is no model reference: it {defect}", "name a path on this host")
+    named = Reference.parse(reference)
+    if named.scheme != "file":
         raise _unusable(f"{reference!r} is not a file on this host", "name a path, or use another stager")
-    if not path:
-        raise _unusable(f"{reference!r} names no file", "name a path, for example file:/models/a.gguf")
-    return os.path.abspath(path)
+    return os.path.abspath(named.location)
 
 
-def _checked_size(path: str, descriptor: int) -> int:
-    found = os.fstat(descriptor)
-    if stat.S_ISDIR(found.st_mode):
-        raise _unusable(f"{path!r} is a folder", f"name the model file inside {path!r}")
-    if not stat.S_ISREG(found.st_mode):
-        raise _unusable(f"{path!r} is not a regular file", f"put a model file at {path!r}")
-    if found.st_size == 0:
-        raise _unusable(f"{path!r} is empty", f"get the model again and put it at {path!r}")
-    if path.lower().endswith(".gguf"):
-        _check_gguf(path, os.pread(descriptor, GGUF_HEADER[1], 0), found.st_size)
-    return found.st_size
-
-
-def _check_gguf(path: str, header: bytes, size: int) -> None:
-    """Raise unless this can be how a GGUF file of `size` bytes begins. Every engine gives up on others."""
-    magic = header[: len(GGUF_MAGIC)]
-    if magic != GGUF_MAGIC:
-        raise _unusable(
-            f"{path!r} is not a GGUF file: it begins with {magic!r}",
-            f"get the model again and put it at {path!r}; perhaps an error page was saved instead",
-        )
-    if defect := _gguf_defect(header, size):
-        raise _unusable(f"{path!r} is damaged: {defect}", f"get the model again and put it at {path!r}")
-
-
-def _gguf_defect(header: bytes, size: int) -> str:
-    layout, length = GGUF_HEADER
-    if len(header) < length:
-        return f"it ends within its header, after {size} bytes"
-    for order in "<>":
-        _, version, tensors, entries = struct.unpack(order + layout, header)
-        if version == GGUF_VERSIONS.start:  # its counts were half as long; nobody reads it any more
-            return ""
-        if version in GGUF_VERSIONS:
-            needed = length + tensors * GGUF_TENSOR + entries * GGUF_ENTRY
-            counted = f"its header counts {tensors} tensors and {entries} entries"
-            return f"{counted}, which {size} bytes cannot hold" if needed > size else ""
-    return f"no version of GGUF is numbered {header[4:8].hex(' ')}"
+def _other_model(path: str, found: str, wanted: str) -> DriverError:
+    return _unusable(
+        f"{path!r} is not the model that was declared: its digest is {short(found)}, not {short(wanted)}",
+        "get the declared model again, or declare the digest of this one",
+    )
 
 
 def _unreadable(path: str, error: OSError | ValueError) -> DriverError:

@@ -4,7 +4,8 @@
     python examples/engine_kit/tiny_model.py OUT.gguf
 
 It talks nonsense, in real words. The same seed gives the same file, byte for byte. A larger `n_embd` gives
-a larger model that takes longer to load and to answer; a file cut short gives one that fails to load.
+a larger model that takes longer to load and to answer; an `architecture` that nobody has heard of gives one
+that is whole, and that every engine fails to load.
 """
 
 from __future__ import annotations
@@ -44,25 +45,28 @@ before the length asked for.
 """
 
 
-def make_tiny_model(path: str | Path, *, seed: int = 0, n_embd: int = 64) -> Path:
+def make_tiny_model(
+    path: str | Path, *, seed: int = 0, n_embd: int = 64, architecture: str = "llama"
+) -> Path:
     """Write the model to `path`, whole or not at all, and return the path.
 
-    `n_embd` is the width, a multiple of 8 (two for each head): 64 gives 0.6 MB, 1024 gives 87 MB.
+    `n_embd` is the width, a multiple of 8 (two for each head): 64 gives 0.6 MB, 1024 gives 87 MB. With any
+    `architecture` but "llama", such as "unheard-of", nothing is wrong with the file, but it does not load.
     """
     if n_embd < 8 or n_embd % 8:
         raise ValueError(f"n_embd is {n_embd}: give a multiple of 8")
     target = Path(path)
     unfinished = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        _write(unfinished, np.random.default_rng(seed), n_embd)
+        _write(unfinished, np.random.default_rng(seed), n_embd, architecture)
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
     return target
 
 
-def _write(path: Path, random: np.random.Generator, n_embd: int) -> None:
-    writer = gguf.GGUFWriter(path, "llama")
+def _write(path: Path, random: np.random.Generator, n_embd: int, architecture: str) -> None:
+    writer = gguf.GGUFWriter(path, architecture)
     _describe(writer, n_embd)
     _vocabulary(writer)
     _embeddings(writer, random, n_embd)

@@ -18,7 +18,9 @@ from pool_lifecycle.causes import FailureClass, Stage
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.interfaces import ModelInfo, StagedModel, StageProgress
 from pool_lifecycle.testing.check_model_stager import check_model_stager
+from pool_lifecycle_drivers import known_files
 from pool_lifecycle_drivers.stage_file import FileStager
+from tests.drivers.small_models import SMALL, folder, gguf, split
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -27,10 +29,13 @@ def header(version: int = 3, tensors: int = 0, entries: int = 0, order: str = "<
     return struct.pack(order + "4sIQQ", b"GGUF", version, tensors, entries)
 
 
+SIZE = len(gguf())
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "a model {port}%20.gguf"
-    path.write_bytes(header(tensors=1, entries=3) + b"x" * 76)
+    path.write_bytes(gguf())
     return path
 
 
@@ -56,8 +61,9 @@ def refusal(run_real: Run, reference: str) -> DriverError:
 def test_a_path_may_be_written_in_three_ways(run_real: Run, model: Path, form: str) -> None:
     """Plain, with file:, and as a file:// URL; the path itself is taken literally."""
     reference = form.format(model)
-    assert run_real(stage(reference)) == StagedModel(reference, str(model), 100)
-    assert run_real(FileStager().resolve(reference=reference)) == ModelInfo(reference, model.name, 100)
+    assert run_real(stage(reference)) == StagedModel(reference, str(model), SIZE, None, SMALL)
+    info = run_real(FileStager().resolve(reference=reference))
+    assert info == ModelInfo(reference, model.name, SIZE, SMALL)
 
 
 @pytest.mark.parametrize("form", ["{}", "file:{}"])
@@ -74,21 +80,21 @@ def test_the_path_is_not_resolved_through_links(run_real: Run, model: Path, tmp_
     link = tmp_path / "folder" / "link.gguf"
     link.parent.mkdir()
     link.symlink_to(model)
-    assert run_real(stage(str(link))) == StagedModel(str(link), str(link), 100)
+    assert run_real(stage(str(link))) == StagedModel(str(link), str(link), SIZE, None, SMALL)
 
 
 def test_progress_is_told_once_and_complete(run_real: Run, model: Path) -> None:
     """Nothing is copied: one report says that all is there."""
     seen: list[StageProgress] = []
     run_real(stage(str(model), seen))
-    assert seen == [StageProgress(100, 100)]
+    assert seen == [StageProgress(SIZE, SIZE)]
 
 
 def test_other_formats_are_not_looked_into(run_real: Run, tmp_path: Path) -> None:
-    """Only a name that says GGUF promises one."""
-    path = tmp_path / "model.safetensors"
+    """They may well be models, for all we know."""
+    path = tmp_path / "model.bin"
     path.write_bytes(b"\x08\0\0\0")
-    assert run_real(stage(str(path))).size == 4
+    assert run_real(stage(str(path))) == StagedModel(str(path), str(path), 4)
 
 
 @pytest.mark.parametrize(
@@ -102,10 +108,59 @@ def test_a_missing_file_does_not_heal(run_real: Run, path: str) -> None:
     assert repr(path) in error.cause.remedy
 
 
-def test_a_folder_is_refused(run_real: Run, tmp_path: Path) -> None:
-    """A folder is not a model, and the remedy says to name the file in it."""
+def test_a_folder_without_a_model_is_refused(run_real: Run, tmp_path: Path) -> None:
+    """The remedy says to name a file in it."""
     error = refusal(run_real, str(tmp_path))
     assert "is a folder" in error.cause.message
+    assert "name a model file" in error.cause.remedy
+    assert not error.cause.heals
+
+
+def test_a_folder_with_a_model_is_staged(run_real: Run, tmp_path: Path) -> None:
+    """All its files together are the model."""
+    path = folder(tmp_path / "m")
+    staged = run_real(stage(f"file:{path}"))
+    assert staged.path == str(path)
+    assert staged.size == sum(one.stat().st_size for one in path.iterdir() if one.name != "README.md")
+    assert staged.details.architecture == "LlamaForCausalLM"
+
+
+def test_an_incomplete_folder_is_refused(run_real: Run, tmp_path: Path) -> None:
+    """FAULTS: complete or not at all; the part that is missing is named."""
+    path = folder(tmp_path / "m")
+    (path / "model-00002-of-00002.safetensors").unlink()
+    error = refusal(run_real, str(path))
+    assert "'model-00002-of-00002.safetensors'" in error.cause.message
+    assert not error.cause.heals
+
+
+def test_a_split_model_is_all_its_parts(run_real: Run, tmp_path: Path) -> None:
+    """The engine gets the first; a missing one is named."""
+    first = split(tmp_path / "m")
+    staged = run_real(stage(str(first)))
+    assert staged.path == str(first)
+    assert staged.size == sum(one.stat().st_size for one in tmp_path.iterdir())
+    (tmp_path / "m-00003-of-00003.gguf").unlink()
+    assert "'m-00003-of-00003.gguf' is not there" in refusal(run_real, str(first)).cause.message
+
+
+def test_a_part_lost_since_the_last_look_is_noticed(
+    run_real: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is remembered of a model holds while all its files stay."""
+    monkeypatch.setattr(known_files, "SETTLED_NS", -(10**15))
+    stager, first = FileStager(), split(tmp_path / "m")
+    run_real(stager.resolve(reference=str(first)))
+    (tmp_path / "m-00003-of-00003.gguf").unlink()
+    with pytest.raises(DriverError, match=r"'m-00003-of-00003\.gguf' is not there"):
+        run_real(stager.resolve(reference=str(first)))
+
+
+def test_a_truncated_model_is_refused(run_real: Run, tmp_path: Path) -> None:
+    """A download cut off among the tensors crashes every engine; how much is missing is told."""
+    (tmp_path / "m.gguf").write_bytes(gguf()[:-300])
+    error = refusal(run_real, str(tmp_path / "m.gguf"))
+    assert "bytes of its tensors are missing" in error.cause.message
     assert not error.cause.heals
 
 
@@ -149,14 +204,17 @@ def test_a_damaged_header_is_refused(run_real: Run, tmp_path: Path, content: byt
     "content",
     [
         header(),
-        header(entries=6) + b"x" * 78,
-        header(tensors=4) + b"x" * 96,
-        header(2, tensors=4, order=">") + b"x" * 96,
+        gguf(),
+        gguf(order=">"),
+        gguf(version=2),
         header(1, tensors=2**63),
+        header(4) + b"x" * 100,
+        header(entries=1) + bytes(8) + b"\xff" * 20,
     ],
+    ids=range(7),
 )
 def test_a_sound_header_is_accepted(run_real: Run, tmp_path: Path, content: bytes) -> None:
-    """Of every version and byte order; what the file holds beyond is for the engine to judge."""
+    """Of every version and byte order; what we do not understand is for the engine to judge."""
     (tmp_path / "m.gguf").write_bytes(content)
     assert run_real(stage(str(tmp_path / "m.gguf"))).size == len(content)
 
@@ -198,7 +256,11 @@ def test_an_unreadable_file_heals_only_if_it_may_by_itself(
 )
 def test_a_reference_that_is_no_local_path_is_refused(run_real: Run, reference: str) -> None:
     """Another scheme, another host or nothing at all is told as such."""
-    assert not refusal(run_real, reference).cause.heals
+    error = refusal(run_real, reference)
+    assert not error.cause.heals
+    assert (
+        "is not a file on this host" in error.cause.message or "is no model reference" in error.cause.message
+    )
 
 
 def test_a_disk_that_hangs_does_not_stop_the_loop(

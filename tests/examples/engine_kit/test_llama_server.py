@@ -19,6 +19,7 @@ import pytest
 
 from engine_kit.command import make_llama_server
 from engine_kit.tiny_model import make_tiny_model
+from pool_lifecycle_drivers.model_header import Examined, examine
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
 
@@ -139,6 +140,19 @@ def test_a_damaged_model_is_exit_code_1(serve: Serve, tiny_model: Path, tmp_path
     assert process.returncode == 1
     assert b"failed to load model" in log
     assert b"llama_server: error: cannot serve" in log
+
+
+def test_a_whole_model_that_nobody_knows_is_exit_code_1(serve: Serve, tmp_path: Path) -> None:
+    """Nothing is wrong with its file, so that it passes staging and fails in the engine."""
+    odd = make_tiny_model(tmp_path / "odd.gguf", architecture="unheard-of")
+    found = examine(str(odd))
+    assert isinstance(found, Examined)
+    assert found.details is not None
+    assert found.details.architecture == "unheard-of"
+    process = serve(odd, stderr=subprocess.PIPE).process
+    _, log = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert b"unknown model architecture: 'unheard-of'" in log
 
 
 def test_a_port_in_use_is_exit_code_1(serve: Serve, tiny_model: Path) -> None:
