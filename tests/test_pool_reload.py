@@ -32,11 +32,13 @@ from tests.worlds import (
     UNKILLABLE,
     WORKS,
     World,
+    a_spec,
     a_world,
     virtually,
 )
 
 OTHER = "file:/other.gguf"
+DIGEST = f"sha256:{0:064x}"
 
 BOTH = pytest.mark.parametrize("strategy", [Strategy.DRAIN_FIRST, Strategy.STAGE_FIRST])
 
@@ -47,6 +49,7 @@ CHANGING = [
     PoolState.RELOADING_STOPPING,
     PoolState.RELOADING_STARTING,
     PoolState.RELOADING_UNDOING,
+    PoolState.RELOADING_PROVING,
     PoolState.RELOADING_RESTORING,
 ]
 while_changing = pytest.mark.parametrize("state", CHANGING)
@@ -75,7 +78,8 @@ async def test_the_new_model_serves_on_a_new_engine(strategy: Strategy) -> None:
         first = (
             ["staging_ahead", "reloading.draining"] if ahead else ["reloading.draining", "reloading.staging"]
         )
-        assert world.way[3:] == [*first, "reloading.stopping", "reloading.starting", "ready"]
+        proven = ["reloading.starting", "reloading.proving", "ready"]
+        assert world.way[3:] == [*first, "reloading.stopping", *proven]
 
 
 @virtually
@@ -333,14 +337,73 @@ async def test_a_cancelled_caller_does_not_end_the_change(state: PoolState) -> N
 
 @virtually
 async def test_a_hundred_reloads_at_once_leave_one_engine() -> None:
-    """S3, V4: one goes on, the others are told so."""
+    """S3, V4, B-RELOAD-x5: those to one target are one change, the others are told which is under way."""
     async with a_world() as world:
         await world.ready()
-        asked = [world.begin(world.pool.reload(f"file:/{number}")) for number in range(100)]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        assert answers.count(None) == 1
-        assert sum(isinstance(one, ReloadRefused) for one in answers) == 99
-        assert len(world.living) == 1
+        same = [world.begin(world.pool.reload(NEW)) for _ in range(50)]
+        other = [world.begin(world.pool.reload(f"file:/{number}")) for number in range(50)]
+        assert await asyncio.gather(*same) == [None] * 50
+        answers = await asyncio.gather(*other, return_exceptions=True)
+        assert all(isinstance(one, ReloadRefused) for one in answers)
+        assert all("one to 'file:/new.gguf' is under way" in str(one) for one in answers)
+        assert [one.request.generation for one in world.living] == [2]
+
+
+@virtually
+async def test_another_digest_is_another_target() -> None:
+    """B-RELOAD-010: the same reference may stand for other bytes by now."""
+    async with a_world() as world:
+        await world.ready()
+        await world.pool.reload(OLD, digest=DIGEST)
+        assert world.pool.acquire("me").generation == 2
+        await world.pool.reload(OLD, digest=DIGEST)
+        assert world.pool.acquire("me").generation == 2
+
+
+@pytest.mark.parametrize("state", [PoolState.FAILED, PoolState.BACKING_OFF])
+@virtually
+async def test_without_an_engine_a_change_is_for_the_next_start(state: PoolState) -> None:
+    """It comes in its turn; whoever asked is answered at once."""
+    async with a_pool_in(state) as world:
+        world.launcher._scripts = (WORKS,)
+        before = len(world.launcher.launched)
+        await world.pool.reload(NEW)
+        assert world.pool.state is state
+        assert len(world.launcher.launched) == before
+        await world.pool.start()
+        assert world.pool.status().model == NEW
+        assert handed_off(world) == "/memory/new.gguf"
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.parametrize(
+    "state", [PoolState.STAGING, PoolState.STARTING, PoolState.DRAINING, PoolState.STOPPING, PoolState.STUCK]
+)
+@virtually
+async def test_a_pool_on_its_way_elsewhere_takes_no_change(state: PoolState, strategy: Strategy) -> None:
+    """B-RELOAD-x5: the error says what is possible, and nothing is changed."""
+    async with a_pool_in(state) as world:
+        before = world.pool.snapshot
+        with pytest.raises(IllegalEvent, match="nothing changed; possible here: "):
+            await world.pool.reload(NEW, strategy=strategy)
+        assert world.pool.snapshot is before
+
+
+@virtually
+async def test_two_pools_share_a_model() -> None:
+    """The change of one is none of the other, whichever way it ends."""
+    async with a_world() as world:
+        other = await world.manager.add(a_spec("other"))
+        await world.pool.start()
+        await other.start()
+        before = other.snapshot
+        await world.pool.reload(NEW)
+        world.launcher._scripts = lambda request: BROKEN if "other" in request.pool_id else WORKS
+        with pytest.raises(ReloadFailed):
+            await other.reload(NEW, strategy="surge")
+        await other.reached("ready")
+        assert (other.snapshot.target, other.snapshot.engines) == (before.target, before.engines)
+        assert world.pool.status().model == NEW
 
 
 @virtually
