@@ -14,10 +14,13 @@ class Chronicle:
 
     def __init__(self) -> None:
         self.records: list[Record] = []
+        self.listeners: list[Callable[[Record], None]] = []
 
     def __call__(self, record: Record) -> None:
         """The observer."""
         self.records.append(record)
+        for listener in self.listeners:
+            listener(record)
 
     def of(self, pool_id: str) -> Iterator[Record]:
         """The records about one pool."""

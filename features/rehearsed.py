@@ -10,7 +10,15 @@ from attrs import evolve
 
 from pool_lifecycle import Cause, Drivers, FailureClass, Interface
 from pool_lifecycle.causes import Stage
-from pool_lifecycle.interfaces import Health, LaunchRequest, ProbeTarget, StagedModel, StageProgress
+from pool_lifecycle.interfaces import (
+    Command,
+    CommandContext,
+    Health,
+    LaunchRequest,
+    ProbeTarget,
+    StagedModel,
+    StageProgress,
+)
 from pool_lifecycle.testing.memory import (
     EngineScript,
     MemoryEngine,
@@ -106,9 +114,18 @@ class RehearsedProbe(MemoryHealthProbe):
 
 
 class RehearsedProfile(MemoryProfile):
-    """Knows what engines say of their devices and of their arguments."""
+    """Knows what engines say of their devices and of their arguments; tells them their model."""
 
     patterns = DEVICE_PATTERNS + ARGPARSE_PATTERNS
+
+    def command(self, *, context: CommandContext) -> Command:
+        """As ever, with the model in the environment."""
+        plain = super().command(context=context)
+        return Command(plain.argv, (*plain.env, (MODEL, context.model_path or "")))
+
+
+MODEL = "REHEARSED_MODEL"
+"""The variable that names the model that an engine is to serve."""
 
 
 PORT_CLASH = Cause(FailureClass.PORT_IN_USE, Stage.LAUNCH, "another program has taken the port")
@@ -117,12 +134,14 @@ PORT_CLASH = Cause(FailureClass.PORT_IN_USE, Stage.LAUNCH, "another program has 
 class Cast:
     """The drivers of a scenario. `engine` and `staging` are the scripts that are followed from now on.
 
-    On the ports in `taken`, other programs are faster than any engine.
+    `with_model` has others for engines that are launched with certain models, by where these lie. On the
+    ports in `taken`, other programs are faster than any engine.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.engine = EngineScript()
         self.staging = StageScript()
+        self.with_model: dict[str, EngineScript] = {}
         self.taken: set[int] = set()
         self.diary = Diary(clock)
         self.gpus = MemoryGpuProbe()
@@ -140,8 +159,8 @@ class Cast:
         self.taken = set(PORTS[:count])
 
     def _script(self, request: LaunchRequest) -> EngineScript:
-        clash = PORT_CLASH if request.port in self.taken else self.engine.launch_error
-        return evolve(self.engine, launch_error=clash)
+        script = self.with_model.get(dict(request.command.env).get(MODEL, ""), self.engine)
+        return evolve(script, launch_error=PORT_CLASH) if request.port in self.taken else script
 
     def newest(self, pool: str | None = None) -> MemoryEngine:
         """The engine launched last, of this pool or of any."""

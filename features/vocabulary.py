@@ -97,6 +97,10 @@ behave.register_type(
     ),
     DrainEnd=Kind("as drained|as force-stopped|as resumed|because nothing served|because the engine died"),
     Duration=Kind(r"[\d.]+ (?:millisecond|second|minute)s?", _seconds),
+    Failing=Kind(
+        "cannot be loaded|is never ready|needs an engine that cannot be executed|"
+        "crashes 2 seconds after it was ready"
+    ),
     Field=Kind(
         "last error|heartbeat|version|engine (?:version|digest|catalog id)|device mask|(?:free )?slots"
     ),

@@ -25,6 +25,12 @@ def needs(world: World, needed: int, total: int) -> None:
     world.declare_engine(device_memory=needed * GB)
 
 
+@given("another program takes {taken:d} GB of the device")
+def taken(world: World, taken: int) -> None:
+    total, ours = world.notes["total"], (world.spec.engine.device_memory or 0) // GB
+    show(world, total=total, free=total - ours - taken)
+
+
 @when("the engine runs out of device memory while another program takes {taken:d} GB for {time:Duration}")
 def no_room(world: World, taken: int, time: float) -> None:
     total = world.notes["total"]

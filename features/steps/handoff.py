@@ -28,6 +28,12 @@ def has_version(world: World, version: str) -> None:
     assert document(world)["engine_version"] == version
 
 
+@then('the handoff is that of "{pool}", for the devices "{mask}"')
+def is_that_of(world: World, pool: str, mask: str) -> None:
+    told = document(world)
+    assert (told["pool_id"], told["device_mask"]) == (pool, mask), told
+
+
 @then("the handoff says:")
 async def says(world: World) -> None:
     status = (await world.pool()).status()

@@ -6,7 +6,7 @@ import asyncio
 
 from features.vocabulary import given, then, when
 from features.world import World
-from pool_lifecycle.errors import NoFreeSlot, PoolDraining
+from pool_lifecycle.errors import LeaseRefused, NoFreeSlot, PoolDraining
 from pool_lifecycle.lease import LeaseState
 
 
@@ -82,6 +82,46 @@ def refused(world: World, who: str) -> None:
     assert who not in world.leases
     assert isinstance(world.error, PoolDraining), repr(world.error)
     assert "draining" in str(world.error)
+
+
+@given("clients come ten times a second")
+async def come(world: World) -> None:
+    """Each works for a twentieth of a second. They come for some minutes, unless the scenario ends before."""
+    world.notes["served"], world.notes["refused"] = [], []
+
+    async def client(number: int) -> None:
+        try:
+            async with (await world.pool()).lease(f"client {number}") as lease:
+                world.notes["served"].append(lease.generation)
+                await asyncio.sleep(0.05)
+        except LeaseRefused as refusal:
+            world.notes["refused"].append(refusal)
+
+    async def crowd() -> None:
+        for number in range(2000):
+            await client(number)
+            await asyncio.sleep(0.05)
+
+    world.begin("clients", crowd())
+
+
+@then("no client was refused")
+def none_refused(world: World) -> None:
+    assert world.notes["served"]
+    assert not world.notes["refused"], world.notes["refused"][0]
+
+
+@then("clients were served by the old engine, and then by the new one")
+async def by_both(world: World) -> None:
+    await asyncio.sleep(1.0)
+    served = world.notes["served"]
+    assert served == sorted(served)
+    assert set(served) == {1, 2}
+
+
+@then('the lease of "{who}" is on another engine than that of "{other}"')
+def elsewhere(world: World, who: str, other: str) -> None:
+    assert world.leases[who].url != world.leases[other].url
 
 
 @then('"{who}" finds no free slot')

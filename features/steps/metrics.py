@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from features.vocabulary import given, then
-from features.world import World
+from features.world import CHAT, World
 from pool_lifecycle.metrics import PrometheusObserver
 
 
@@ -30,6 +30,24 @@ def count_drain(world: World, pool: str, end: str, lasted: float) -> None:
 @then('the metrics count {count:d} forced stops of "{pool}"')
 def count_forced(world: World, pool: str, count: int) -> None:
     assert sample(world, "pool_drain_force_stop_total", pool_id=pool) == count
+
+
+@then('the metrics count 1 change of model of "{pool}"')
+def count_change(world: World, pool: str) -> None:
+    assert sample(world, "pool_reload_success_total", pool_id=pool) == 1
+    assert sample(world, "pool_reload_duration_ms_count", pool_id=pool) == 1
+
+
+@then("the metrics say that it took about {lasted:g} milliseconds")
+def change_took(world: World, lasted: float) -> None:
+    took = sample(world, "pool_reload_duration_ms_sum", pool_id=CHAT) or 0.0
+    assert lasted <= took <= 1.05 * lasted, took
+
+
+@then('the metrics count 1 failed change of model of "{pool}", because of "{reason}"')
+def count_unmade(world: World, pool: str, reason: str) -> None:
+    assert sample(world, "pool_reload_failure_total", pool_id=pool, reason=reason) == 1
+    assert not sample(world, "pool_reload_success_total", pool_id=pool)
 
 
 @then(

@@ -64,11 +64,6 @@ async def begin_start(world: World) -> None:
     world.begin("start", pool.start())
 
 
-@given("the pool is changing its model")
-async def begin_reload(world: World) -> None:
-    world.begin("reload", (await world.pool()).reload("file:/models/other.gguf"))
-
-
 @when("the pool is started")
 async def start(world: World) -> None:
     await world.attempt((await world.pool()).start())
@@ -191,12 +186,5 @@ def fails_naming(world: World, part: str) -> None:
 @then("the start was superseded by a {other}")
 async def start_superseded(world: World, other: str) -> None:
     await world.finish("start")
-    assert isinstance(world.error, Superseded), repr(world.error)
-    assert other in world.error.by
-
-
-@then("the change of model was superseded by a {other}")
-async def reload_superseded(world: World, other: str) -> None:
-    await world.finish("reload")
     assert isinstance(world.error, Superseded), repr(world.error)
     assert other in world.error.by
