@@ -50,9 +50,10 @@ DIAGRAMS = {
         failed    backing_off  .          recovering  .          stuck
     """)),
     "reload": Diagram(LIFECYCLE, _grid("""
-        .       surging.staging     surging.starting   surging.proving      retiring
-        ready   reloading.draining  reloading.staging  reloading.stopping   reloading.starting
-        .       staging_ahead       reloading.proving  reloading.restoring  reloading.undoing
+        .       surging.staging     surging.starting     surging.proving     .
+        .       .                   .                    retiring            .
+        ready   reloading.draining  reloading.staging    reloading.stopping  reloading.starting
+        .       staging_ahead       reloading.restoring  reloading.undoing   reloading.proving
     """)),
     "breaker": Diagram(BREAKER, _grid("""
         closed  open
