@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from pool_lifecycle import capabilities, forks
+from pool_lifecycle.applying import Applied, Applying, plan_for
 from pool_lifecycle.boot import Boot
 from pool_lifecycle.changes import Change, Changes
 from pool_lifecycle.errors import EngineStuck, ManagerClosed, PoolExists, PoolLifecycleError, PoolNotFound
@@ -22,6 +23,7 @@ from pool_lifecycle.interfaces import Capability, ReadyLauncher
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.logs import known_of, log_record
 from pool_lifecycle.past import Left, Past, new_lineage, stand_in
+from pool_lifecycle.plan import Plan
 from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.records import Observer
@@ -84,6 +86,7 @@ class PoolManager:
         self._lock: Lock | None = None
         self._closing: asyncio.Task[None] | None = None
         self._pools: dict[str, Pool] = {}
+        self._applying = Applying(self)
 
     async def __aenter__(self) -> PoolManager:
         if self._closing is not None:
@@ -138,7 +141,7 @@ class PoolManager:
         host = self._opened()
         if spec.pool_id in self._pools:
             raise PoolExists(spec.pool_id)
-        _know_drivers(host.drivers, spec)
+        self.check(spec)
         left = await self._past.claim(spec, host)
         if spec.pool_id in self._pools:  # somebody else was as fast
             raise PoolExists(spec.pool_id)
@@ -199,6 +202,45 @@ class PoolManager:
         self.registry.deregister(pool_id)
         await pool.close()
         await self._store.durable()
+
+    def check(self, spec: PoolSpec) -> None:
+        """Raise ConfigError when it names a driver there is not."""
+        _know_drivers(self._opened().drivers, spec)
+
+    # --- declarations ----------------------------------------------------------------------------------
+
+    def plan(self, specs: Iterable[PoolSpec]) -> Plan:
+        """What `apply` would do by how the pools are now; nothing of it is done."""
+        self._opened()
+        return plan_for(self, specs)
+
+    async def apply(
+        self, specs: Iterable[PoolSpec], *, each: Callable[[Applied], None] | None = None
+    ) -> tuple[Applied, ...]:
+        """Make the pools be as declared, all at once; return what became of each.
+
+        Pools that are as declared are not touched. New ones are added and started; those declared no more are
+        drained and removed; changed ones follow as `plan` says. Each pool is on its own: what fails is that
+        pool's outcome, and harms no other. A pool that is on its way somewhere is let arrive first; then only
+        the latest declaration counts, and the outcome of those before is `superseded`. `each` is called with
+        every outcome as soon as it is known.
+
+        Cancelling the caller cancels its wait, nothing else.
+        """
+        self._opened()
+        wanted: dict[str, PoolSpec | None] = {spec.pool_id: spec for spec in specs}
+        for pool_id in (*self._pools, *self._applying.pool_ids):
+            wanted.setdefault(pool_id, None)
+        made = (self._applying.make(pool_id, spec, each) for pool_id, spec in wanted.items())
+        return tuple(await asyncio.gather(*made))
+
+    async def withdraw(self) -> None:
+        """Give up what was to be applied and is not yet: it is superseded by the end of the manager."""
+        await self._applying.withdraw()
+
+    def get(self, pool_id: str) -> Pool | None:
+        """The pool of that name, if there is one."""
+        return self._pools.get(pool_id)
 
     def __getitem__(self, pool_id: str) -> Pool:
         try:
@@ -272,6 +314,7 @@ class PoolManager:
 
     async def _end(self) -> None:
         try:
+            await self.withdraw()
             await asyncio.gather(*(pool.halt() for pool in self), return_exceptions=True)
             await asyncio.gather(*(pool.close() for pool in self), return_exceptions=True)
         except asyncio.CancelledError:
