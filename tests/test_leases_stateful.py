@@ -48,6 +48,7 @@ class Book(RuleBasedStateMachine):
         self.loop = VirtualTimeLoop()
         self.book = LeaseBook("chat", slots, self.loop.time)
         self.generation = 0
+        self.slots: dict[int, int] = {}
         self.is_open = False
         self.names = 0
         self.held: dict[str, Held] = {}
@@ -55,15 +56,26 @@ class Book(RuleBasedStateMachine):
         self.left: list[InLine] = []
         self.leases: dict[str, Lease] = {}
         self.told: dict[int, int] = {}
-        self.open()
+        self.open(slots=None)
 
     # --- rules -------------------------------------------------------------------------------------
 
-    @rule()
-    def open(self) -> None:
-        self.generation += 1
+    @rule(slots=st.one_of(st.none(), st.integers(1, 3)))
+    def open(self, slots: int | None) -> None:
+        """The gate opens, or moves on, to an engine that there has not been yet."""
+        self.generation = len(self.slots) + 1
+        self.slots[self.generation] = slots or self.book.slots
         self.is_open = True
-        self.book.open(self.generation, "http://here")
+        self.book.open(self.generation, "http://here", slots)
+        self.settle()
+
+    @rule(data=st.data())
+    def go_back(self, data: st.DataObject) -> None:
+        """To an engine that there has been."""
+        self.generation = data.draw(st.integers(1, len(self.slots)))
+        self.is_open = True
+        self.book.open(self.generation, "http://here", self.slots[self.generation])
+        self.settle()
 
     @rule()
     def close(self) -> None:
@@ -75,8 +87,7 @@ class Book(RuleBasedStateMachine):
     @rule(ttl=WHILES)
     def acquire(self, ttl: float | None) -> None:
         holder = self.new_name()
-        free = self.is_open and len(self.held) < self.book.slots
-        if free:
+        if self.is_open and self.has_room():
             self.leases[holder] = self.book.acquire(holder, ttl=ttl)
             self.hold(holder, ttl)
         else:
@@ -100,11 +111,11 @@ class Book(RuleBasedStateMachine):
         self.left.append(waiter)
         self.settle()
 
-    @precondition(lambda self: self.line and self.held)
+    @precondition(lambda self: self.line)
     @rule(data=st.data())
     def release_and_cancel_at_once(self, data: st.DataObject) -> None:
         """Who is first in line is granted the slot and cancelled before it could notice."""
-        holder = data.draw(st.sampled_from(sorted(self.held)))
+        holder = data.draw(st.sampled_from(sorted(self.on(self.generation))))
         first = self.line.pop(0)
         self.leases[holder].release()
         first.task.cancel()
@@ -133,11 +144,13 @@ class Book(RuleBasedStateMachine):
             del self.held[holder]
         self.settle()
 
-    @precondition(lambda self: not self.is_open or self.generation > 1)
+    @precondition(lambda self: not self.is_open or len(self.slots) > 1)
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
-        generation = data.draw(st.integers(1, self.generation - self.is_open))
-        lost = {name for name, slot in self.held.items() if slot.generation == generation}
+        """Any engine but the one that the gate is open on."""
+        gone = [one for one in self.slots if not (self.is_open and one == self.generation)]
+        generation = data.draw(st.sampled_from(gone))
+        lost = self.on(generation)
         assert {lease.holder for lease in self.book.lose(generation)} == lost
         for holder in lost:
             assert self.leases[holder].state is LeaseState.LOST
@@ -160,6 +173,13 @@ class Book(RuleBasedStateMachine):
 
     # --- on paper ----------------------------------------------------------------------------------
 
+    def on(self, generation: int) -> set[str]:
+        return {name for name, slot in self.held.items() if slot.generation == generation}
+
+    def has_room(self) -> bool:
+        """What goes on on other engines takes no slot of this one."""
+        return len(self.on(self.generation)) < self.slots[self.generation]
+
     def new_name(self) -> str:
         self.names += 1
         return f"holder {self.names:04}"
@@ -173,7 +193,7 @@ class Book(RuleBasedStateMachine):
 
     def settle(self) -> None:
         """On paper the line moves up; then the real waiters get their turn."""
-        while self.line and self.is_open and len(self.held) < self.book.slots:
+        while self.line and self.is_open and self.has_room():
             first = self.line.pop(0)
             self.hold(first.holder, first.ttl)
             self.left.append(first)
@@ -201,7 +221,15 @@ class Book(RuleBasedStateMachine):
             self.held[one.holder].generation for one in self.book.active()
         ]
         assert self.book.waiting == len(self.line)
-        assert 0 <= self.book.count <= self.book.slots
+        assert self.book.count == len(self.held)
+
+    @invariant()
+    def no_engine_has_more_work_than_slots(self) -> None:
+        for generation, slots in self.slots.items():
+            assert self.book.count_on(generation) <= slots
+        if self.is_open:
+            assert self.book.slots == self.slots[self.generation]
+            assert self.book.free == self.book.slots - self.book.count_on(self.generation)
 
     @invariant()
     def nobody_waits_beside_a_free_slot(self) -> None:
@@ -216,8 +244,7 @@ class Book(RuleBasedStateMachine):
     @invariant()
     def empty_generations_were_told_once(self) -> None:
         for generation, times in self.told.items():
-            still = any(slot.generation == generation for slot in self.held.values())
-            assert times == 1 or (times == 0 and still)
+            assert times == 1 or (times == 0 and self.on(generation))
 
     def teardown(self) -> None:
         self.close()
