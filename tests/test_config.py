@@ -17,7 +17,7 @@ from pool_lifecycle import config
 from pool_lifecycle.config import load, read
 from pool_lifecycle.errors import ConfigError
 from pool_lifecycle.plugins import Drivers
-from pool_lifecycle.spec import EngineSpec, HealthSpec, Limits, PoolSpec
+from pool_lifecycle.spec import EngineSpec, HealthSpec, Limits, Models, PoolSpec, ReloadSpec
 from pool_lifecycle.testing.strategies import pool_specs
 
 FILE = Path("/etc/pools/pools.toml")
@@ -76,6 +76,29 @@ def test_a_file_becomes_specs_in_its_order(write: Write) -> None:
     assert (second.engine.args, second.engine.port) == (("--x",), 9000)
     assert second.limits == evolve(first.limits, start=300)
     assert found.manager.state_dir == str(file.parent / "state")
+
+
+def test_a_file_says_how_models_are_changed_and_kept(write: Write) -> None:
+    """B-RELOAD-x2: tables within tables; a folder is beside the file."""
+    digest = "sha256:" + "6e" * 32
+    file = write(
+        f"""
+        [manager.models]
+        folder = "models"
+        limit = 1000
+        [pools.chat]
+        engine = {{ binary = "x" }}
+        model = "hf:org/repo::file=a.gguf"
+        digest = "{digest}"
+        reload = {{ strategy = "surge", otherwise = "stage_first" }}
+        limits.proving = 0
+        """
+    )
+    found = load(file)
+    assert found.manager.models == Models(str(file.parent / "models"), 1000)
+    (chat,) = found.pools
+    assert (chat.digest, chat.reload) == (digest, ReloadSpec("surge", "stage_first"))
+    assert chat.limits.proving == 0
 
 
 def _document(spec: PoolSpec) -> dict[str, Any]:

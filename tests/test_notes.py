@@ -441,6 +441,14 @@ def test_a_drain_that_is_called_off_commits_to_nothing(state: PoolState, again: 
     assert after(draining, Stop()).target == OLD
 
 
+@pytest.mark.parametrize("target", [NEW, evolve(OLD, variant="c0de"), evolve(OLD, digest="sha256:6e")])
+def test_other_arguments_have_to_prove_themselves_too(target: Target) -> None:
+    """S12: what serves is what the pool is committed to only if all of it is."""
+    assert pool_in(S.DRAINING, engines=(evolve(SERVER, target=target),)).unproven
+    assert not pool_in(S.DRAINING).unproven
+    assert not pool_in(S.STOPPED).unproven
+
+
 @pytest.mark.parametrize(
     ("engines", "serving", "lives"),
     [

@@ -454,3 +454,9 @@ def test_a_circuit_that_there_is_no_more_keeps_nobody_from_starting() -> None:
     assert after(pool, Declared(Rules())).state is S.BACKING_OFF
     barred = evolve(pool, circuits=(OPEN, gone, SHARED))
     assert after(barred, Declared(Rules())).state is S.FAILED
+
+
+def test_the_same_numbers_again_are_no_news() -> None:
+    """V8 Quiet: also to a pool that waits for somebody to mend what cannot heal."""
+    pool = pool_in(S.FAILED)
+    assert step(pool, Declared(Rules()), NOW) == (pool, ())
