@@ -18,7 +18,7 @@ $(shell rm -rf .venv)
 endif
 endif
 
-.PHONY: help venv demo quickstart crash-loop daemon test $(PARTS) simulate bench diagrams clean
+.PHONY: help venv demo quickstart crash-loop daemon hot-swap test $(PARTS) simulate bench diagrams clean
 
 help: ## Show this list
 	@echo "make WORD, where WORD is one of:"
@@ -37,6 +37,9 @@ crash-loop: .venv/.demo-stamp ## Show what becomes of an engine that crashes aga
 
 daemon: .venv/.demo-stamp ## Show a daemon that is killed under load while its clients notice nothing
 	@$(PY) examples/embedded_daemon.py
+
+hot-swap: .venv/.demo-stamp ## Swap a model while clients never stop asking, and draw what they notice
+	@$(PY) examples/hot_swap.py
 
 test: .venv/.test-stamp ## Run everything there is to check; takes some minutes
 	@passed=0; failed=; \
