@@ -9,6 +9,7 @@ https://host/a.gguf, s3://bucket/folder     whatever fsspec can open
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
@@ -132,11 +133,20 @@ def _url_defect(text: str) -> str | None:
     rest = text.partition("://")[2]
     if not text.isprintable() or " " in text:
         return "must be a URL without spaces and control characters (write them as %20 and the like)"
+    if scheme(text) in {"http", "https"} and not _can_be_split(text):
+        return "must be a URL as it should be: brackets around addresses of IPv6, a port up to 65535"
     if not rest or (scheme(text) in {"http", "https"} and rest[0] in "/?#:@"):
         return "must say what is meant after ://, for example https://host/a.gguf"
     if _LOGGED_IN.match(text):
         return "must not hold a password, which would be shown with it; give it in the environment"
     return None
+
+
+def _can_be_split(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _hub_defect(text: str) -> str | None:

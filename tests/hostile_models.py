@@ -16,9 +16,9 @@ from attrs import define, field
 class Page:
     """What is at a path. `cut`: so many bytes of a body are sent, then the connection is broken off.
 
-    `length` is what is claimed instead of the truth, `status` an answer without a body, `stall` what is waited
-    for after `cut` bytes instead of breaking off. `ranges`: whether parts can be asked for. `heads`: likewise
-    HEAD. `lies`: a part that is asked for begins so many bytes off.
+    `length` is what is claimed instead of the truth, `status` an answer without a body, `stall` what is
+    waited for after `cut` bytes, instead of breaking off at once; `stalled` tells that it is so far.
+    `ranges` and `heads`: whether parts and HEAD can be asked for.
     """
 
     content: bytes = b""

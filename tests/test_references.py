@@ -80,6 +80,8 @@ def test_only_a_commit_is_immutable() -> None:
         ("file://host/a.gguf", "on this host"),
         ("https://", "after ://"),
         ("https:///a.gguf", "after ://"),
+        ("https://[::1/a.gguf", "IPv6"),
+        ("https://host:65536/a.gguf", "65535"),
         ("s3://a b", "without spaces"),
         ("https://host/a\n", "control characters"),
         ("https://me:secret@host/a.gguf", "password"),

@@ -1,4 +1,4 @@
-"""One file under way: gone on with where it was left, hashed as it is written, never a mix of two contents."""
+"""One file under way: gone on with where it was left, hashed as it is written, never two contents mixed."""
 
 from __future__ import annotations
 

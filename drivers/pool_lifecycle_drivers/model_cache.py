@@ -100,9 +100,13 @@ class Holds:
             if digest not in used and time.monotonic() - since >= grace:
                 self.release(digest)
 
-    def forked(self) -> None:
-        """In a forked child: they are the parent's."""
+    def close(self) -> None:
+        """Let others take all of it."""
         _close_all(self._held)
+
+    def forked(self) -> None:
+        """In a forked child: they are the parent's, who goes on holding them."""
+        self.close()
 
 
 def _close_all(held: dict[str, tuple[int, float]]) -> None:
@@ -156,10 +160,9 @@ class ModelCache:
         self.holds.add(digest, descriptor)
         return kept
 
-    def path(self, kept: Kept, wanted: str) -> str:
-        """Where it is. A file also by the ending that is `wanted`, since engines go by that."""
+    def path(self, kept: Kept, ending: str) -> str:
+        """Where it is. A file also with that ending to its name, since engines go by it."""
         have = os.path.join(self.blob(kept.digest), kept.lead)
-        ending = os.path.splitext(wanted)[1]
         if kept.folder or len(kept.files) > 1 or have.endswith(ending):
             return have
         also = have + ending
@@ -243,7 +246,7 @@ class ModelCache:
             note = json.loads(read_whole(self._note(reference)) or b"")
             validators = tuple((str(name), str(validator)) for name, validator in note["validators"])
             return Memory(_digest(note["digest"]), validators)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return None
 
     def digests(self, used: Used) -> frozenset[str]:
@@ -276,7 +279,7 @@ def _read_manifest(place: str, digest: str) -> Kept | None:
         told = json.loads(read_whole(os.path.join(place, MANIFEST)) or b"")
         files = tuple((str(name), int(size)) for name, size in told["files"])
         kept = Kept(digest, str(told["lead"]), bool(told["folder"]), files)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
     inner = os.path.join(place, kept.lead) if kept.folder else place
     return kept if all(_is_whole(os.path.join(inner, name), size) for name, size in files) else None

@@ -20,7 +20,7 @@ EVERY = 0.1
 """Seconds between two reports of progress."""
 
 PATIENCE = 5.0
-"""Seconds for which a cancelled caller waits for the thread to notice. One that hangs ends by itself later."""
+"""Seconds for which a cancelled caller waits for the thread to notice. One that hangs ends later."""
 
 
 @define(eq=False)

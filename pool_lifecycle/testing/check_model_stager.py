@@ -21,24 +21,68 @@ SLACK = 10.0
 
 
 async def check_model_stager(
-    make: Callable[[], ModelStager], *, reference: str, missing: str, on_disk: bool = True
+    make: Callable[[], ModelStager],
+    *,
+    reference: str,
+    missing: str,
+    on_disk: bool = True,
+    digest: str | None = None,
+    fetches: Callable[[], int] | None = None,
 ) -> None:
     """Check a stager made by `make`.
 
     `reference` stands for a small model that can be staged, `missing` for none. `on_disk` False: the staged
-    path names no real file (a stager for tests).
+    path names no real file (a stager for tests). `digest` is that of the model, to be given by stagers that
+    verify; `fetches` tells how often the model's bytes have been asked for, by stagers that fetch them.
     """
     stager = make()
     assert isinstance(stager, ModelStager), "a model stager has the methods resolve, stage and evict"
     await _refuses(stager.resolve(reference=missing), "resolve")
     await _refuses(stager.stage(reference=missing, digest=None, progress=_ignore), "stage")
     await _cancelled(stager, reference)
+    if digest is not None:
+        await _verified(stager, reference, digest)
     info = _sound_info(await stager.resolve(reference=reference), reference)
+    await _together(stager, info, fetches)
     model = await _staged(stager, info)
     again = await _staged(stager, info)
     assert again == model, f"staging a model twice gives the same, not {model} and {again}"
     _in_place(model, on_disk)
     await _evicted(stager, model, on_disk)
+
+
+async def _verified(stager: ModelStager, reference: str, digest: str) -> None:
+    """A wrong digest is refused for good, and does not stand in the way of the right one."""
+    wrong = digest[:-1] + ("0" if digest[-1] != "0" else "1")
+    try:
+        staged = await stager.stage(reference=reference, digest=wrong, progress=_ignore)
+    except DriverError as error:
+        cause = error.cause
+        assert cause.stage is Stage.STAGING, "a wrong digest is a failure of the stage staging"
+        assert not cause.heals, "a wrong digest does not heal: somebody has to correct something"
+    else:
+        raise AssertionError(f"a model of another digest is refused, it does not return {staged!r}")
+    staged = await stager.stage(reference=reference, digest=digest, progress=_ignore)
+    assert staged.digest == digest, f"a staged model has the digest asked for, not {staged.digest}"
+    await stager.evict(model=staged)
+
+
+async def _together(stager: ModelStager, info: ModelInfo, fetches: Callable[[], int] | None) -> None:
+    """Several ask at once, and one of them is cancelled."""
+    before = 0 if fetches is None else fetches()
+    asking = [asyncio.ensure_future(_staged(stager, info)) for _ in range(4)]
+    await asyncio.sleep(0)
+    asking[0].cancel()
+    results = await asyncio.gather(*asking, return_exceptions=True)
+    for result in results[1:]:
+        assert not isinstance(result, asyncio.CancelledError), (
+            "cancelling one of several who stage the same harms none of the others"
+        )
+        if isinstance(result, BaseException):
+            raise result
+    if fetches is not None:
+        count = fetches() - before
+        assert count <= 1, f"a model is fetched once however many ask for it, not {count} times"
 
 
 async def _refuses(call: Awaitable[object], verb: str) -> None:

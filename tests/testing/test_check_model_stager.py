@@ -124,6 +124,51 @@ class Changes(Sound):
         )
 
 
+class DropsOthers(Sound):
+    """Cancelling one of several ends the work of all."""
+
+    def __init__(self) -> None:
+        self.tasks: list[asyncio.Task[StagedModel]] = []
+
+    async def stage(self, *, reference: str, digest: str | None, progress: Progress) -> StagedModel:
+        task = asyncio.ensure_future(super().stage(reference=reference, digest=digest, progress=progress))
+        self.tasks.append(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            for other in self.tasks:
+                other.cancel()
+            raise
+
+
+class FetchesEach(Sound):
+    """Whoever asks has it fetched anew."""
+
+    count = 0
+
+    async def stage(self, *, reference: str, digest: str | None, progress: Progress) -> StagedModel:
+        FetchesEach.count += 1
+        return await super().stage(reference=reference, digest=digest, progress=progress)
+
+
+DIGEST = "sha256:" + "0a" * 32
+
+
+class Verifies(Sound):
+    heals = False
+
+    async def stage(self, *, reference: str, digest: str | None, progress: Progress) -> StagedModel:
+        if digest not in (None, DIGEST):
+            cause = Cause(FailureClass.STAGING, Stage.STAGING, "another digest", heals=self.heals)
+            raise DriverError("sound", cause)
+        staged = await super().stage(reference=reference, digest=digest, progress=progress)
+        return evolve(staged, digest=digest)
+
+
+class HopesForAnother(Verifies):
+    heals = True
+
+
 class EvictsTwice(Sound):
     async def evict(self, *, model: StagedModel) -> bool:
         return True
@@ -170,12 +215,37 @@ def test_the_memory_stager_passes() -> None:
         (SwallowsCancellation, "lets CancelledError pass"),
         (Changes, "twice gives the same"),
         (EvictsTwice, "removes nothing the second time"),
+        (DropsOthers, "harms none of the others"),
     ],
 )
 def test_a_broken_promise_is_named(make: Callable[[], Sound], promise: str) -> None:
     """Each broken promise is told in its own sentence."""
     with pytest.raises(AssertionError, match=promise):
         examine(make)
+
+
+def test_a_model_fetched_for_each_who_asks_is_found_out() -> None:
+    """By whoever counts."""
+    with pytest.raises(AssertionError, match="fetched once"):
+        virtual_time.run(
+            check_model_stager(
+                FetchesEach, reference=GOOD, missing=MISSING, on_disk=False, fetches=lambda: FetchesEach.count
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("make", "promise"),
+    [(Sound, "of another digest is refused"), (HopesForAnother, "does not heal"), (Verifies, None)],
+)
+def test_a_digest_is_verified(make: Callable[[], Sound], promise: str | None) -> None:
+    """Of stagers that say so: the wrong one is refused for good, the right one is honoured."""
+    check = check_model_stager(make, reference=GOOD, missing=MISSING, on_disk=False, digest=DIGEST)
+    if promise is None:
+        virtual_time.run(check)
+        return
+    with pytest.raises(AssertionError, match=promise):
+        virtual_time.run(check)
 
 
 @pytest.mark.parametrize(
