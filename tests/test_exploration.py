@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from pool_lifecycle.breaker import BreakerState
-from pool_lifecycle.events import Event, Gone, Healthy, Start, Stop, Wish
+from pool_lifecycle.events import Event, Exited, Gone, Healthy, Start, Stop, Unhealthy, Wish
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolEvent, PoolState
 from pool_lifecycle.snapshot import Dropped, Emit, Intent, Snapshot
 from pool_lifecycle.step import step
@@ -101,6 +101,26 @@ def test_what_is_to_run_comes_to_rest(space: Space) -> None:
     """V1 Settles: from wherever it is to run, ready, failed or stuck can be reached without a wish."""
     restless = space.beyond(lambda pool: pool.state in (S.READY, S.FAILED, S.STUCK), happens)
     assert [pool for pool in restless if pool.intent is Intent.RUN] == []
+
+
+def test_every_change_of_model_ends(space: Space) -> None:
+    """V1, S12: wishes at rest, it comes to an end, wherever it has got: committed, undone or given up."""
+    assert any(pool.plan is not None for pool in space.pools)
+    assert space.beyond(lambda pool: pool.plan is None, happens) == []
+
+
+def test_a_surge_refuses_nobody_but_for_the_end_of_all_that_could_serve(space: Space) -> None:
+    """B-RELOAD-x2, S12: leases are granted on the old or the new, until what serves has ended for good."""
+    surging = [step for step in space.steps() if step[0].state.startswith("surging.") and happens(step[1])]
+    proving = [step for step in surging if step[0].state is S.SURGING_PROVING and step[0].spare_lives]
+    for before, event, after in surging:
+        if not LIFECYCLE.states[after.state].serving:
+            assert before.server is not None
+            assert isinstance(event, Exited | Unhealthy)
+            assert event.token == before.server.token
+    closed = [event for _, event, after in proving if not LIFECYCLE.states[after.state].serving]
+    assert closed
+    assert all(isinstance(event, Exited) and event.graceful for event in closed)
 
 
 def _tries(pool: Snapshot) -> bool:
