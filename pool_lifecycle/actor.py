@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -21,7 +21,7 @@ from pool_lifecycle.addressing import url_of
 from pool_lifecycle.agenda import next_due
 from pool_lifecycle.answers import judge_of
 from pool_lifecycle.causes import Stage
-from pool_lifecycle.errors import EngineStuck, ManagerClosed, StoreError
+from pool_lifecycle.errors import ConfigError, EngineStuck, ManagerClosed, Problem, StoreError
 from pool_lifecycle.events import (
     Declared,
     Event,
@@ -69,6 +69,22 @@ LATE = 1.0
 """Seconds by which a timer comes too late only where the loop was blocked."""
 
 
+def _with_engine(spec: PoolSpec, other: PoolSpec) -> PoolSpec:
+    """The policies of `spec`, and the engine of the other one."""
+    return evolve(spec, engine=other.engine, slots=other.slots)
+
+
+ONLY_ANEW = ("pool_id", "device_mask", "replica_id", "launcher", "gpu_probe", "on_manager_exit")
+"""What a pool is made with, and keeps: who holds its engines, which devices' circuits it shares."""
+
+
+def _only_anew(old: PoolSpec, new: PoolSpec) -> Iterator[Problem]:
+    for name in ONLY_ANEW:
+        before, after = getattr(old, name), getattr(new, name)
+        if before != after:
+            yield Problem(name, after, f"must stay {before!r}: remove the pool, and add it as declared now")
+
+
 class Actor:
     """One pool at run time, but for what people ask of it."""
 
@@ -91,7 +107,7 @@ class Actor:
 
     def __init__(self, spec: PoolSpec, host: Host, *, lineage: str, kept: Kept | None = None) -> None:
         self.spec = spec
-        self._declared: PoolSpec | None = None
+        self._declared: tuple[PoolSpec, ...] = ()
         self.host = host
         self.book = LeaseBook(spec.pool_id, spec.slots, host.clock, first_token=host.tokens_from)
         new = Snapshot.new(
@@ -130,7 +146,8 @@ class Actor:
         finally:
             self._stepping = False
         self._clear()
-        staff.announcer.adopted(kept, snapshot, found)
+        if (passage := staff.announcer.adopted(kept, snapshot, found)) is not None:
+            self.host.keep(self._kept(), passage)
         self._catch_up()
         server = snapshot.server if LIFECYCLE.states[snapshot.state].live else None
         if server is not None and (unsure := staff.launching.unsure(server)) is not None:
@@ -161,25 +178,37 @@ class Actor:
     @property
     def declared(self) -> PoolSpec:
         """As it was declared last, whether or not an engine of that kind serves by now."""
-        return self._declared or self.spec
+        return self._declared[-1] if self._declared else self.spec
 
     def spec_of(self, target: Target) -> PoolSpec:
         """What an engine for this target is launched from."""
-        declared = self._declared
-        return self.spec if declared is None or declared.variant != target.variant else declared
+        for one in self._declared:
+            if one.variant == target.variant:
+                return one
+        return self.spec
 
     def redeclare(self, spec: PoolSpec) -> None:
-        """From now on its policies are those of `spec`; its engine and model are once it is reloaded."""
-        self._declared = spec
-        self.spec = evolve(spec, engine=self.spec.engine, slots=self.spec.slots)
+        """From now on its policies are those of `spec`; its engine and model are once it is reloaded.
+
+        A change under way goes on to the engine that it was to bring. Raises ConfigError where only a new
+        pool can be as declared, and for a driver there is not.
+        """
+        self.host.know(spec)
+        if problems := [*_only_anew(self.spec, spec)]:
+            raise ConfigError(problems)
+        awaited = {one.variant for one in self._snapshot.targets} - {self.spec.variant, spec.variant}
+        under_way = (_with_engine(spec, one) for one in self._declared if one.variant in awaited)
+        self._declared = (*under_way, spec)
+        self.spec = _with_engine(spec, self.spec)
         self._commit(self._snapshot.target)
 
     def _commit(self, target: Target) -> None:
         """The engine is now declared as what its target says."""
-        if self._declared is None:
+        if not self._declared:
             return
-        self.spec = self.spec_of(target)
-        self._declared = None if self.spec is self._declared else self._declared
+        self.spec = spec = self.spec_of(target)
+        latest = spec is self._declared[-1]
+        self._declared = () if latest else tuple(one for one in self._declared if one is not spec)
         self.tell(Declared(rules_of(self.spec, self.host.blame.breaker)))
 
     @property

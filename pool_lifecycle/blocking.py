@@ -21,9 +21,11 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent import futures
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
+from pool_lifecycle.applying import Applied
 from pool_lifecycle.changes import Change
 from pool_lifecycle.checks import optional, seconds
 from pool_lifecycle.errors import ConfigError, ManagerClosed, PoolLifecycleError, Problem
@@ -33,6 +35,7 @@ from pool_lifecycle.interfaces import Capability
 from pool_lifecycle.lease import Lease
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.manager import PoolManager
+from pool_lifecycle.plan import Plan
 from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.records import DrainOutcome, Observer
@@ -212,6 +215,27 @@ class BlockingManager:
         """Forget a stopped pool. Raises PoolNotFound, and PoolLifecycleError while it is not stopped."""
         self._call(self._manager.remove(pool_id))
 
+    def check(self, spec: PoolSpec) -> None:
+        """Raise ConfigError when it names a driver there is not."""
+        self._manager.check(spec)
+
+    def plan(self, specs: Iterable[PoolSpec]) -> Plan:
+        """What `apply` would do by how the pools are now; nothing of it is done."""
+        return self._call(_returning(partial(self._manager.plan, specs)))
+
+    def apply(
+        self, specs: Iterable[PoolSpec], *, each: Callable[[Applied], None] | None = None
+    ) -> tuple[Applied, ...]:
+        """Make the pools be as declared, and return what became of each, as PoolManager's.
+
+        `each` is called on the manager's own thread.
+        """
+        return self._call(self._manager.apply(specs, each=each))
+
+    def withdraw(self) -> None:
+        """Give up what was to be applied and is not yet."""
+        self._call(self._manager.withdraw())
+
     @property
     def unclaimed(self) -> tuple[str, ...]:
         """The pools that an earlier manager has left and that were not added to this one, by id."""
@@ -220,6 +244,11 @@ class BlockingManager:
     def end_unclaimed(self) -> None:
         """End what is left of them, and forget them."""
         self._call(self._manager.end_unclaimed())
+
+    def get(self, pool_id: str) -> BlockingPool | None:
+        """The pool of that name, if there is one."""
+        pool = self._manager.get(pool_id)
+        return None if pool is None else BlockingPool(pool, self._call)
 
     def __getitem__(self, pool_id: str) -> BlockingPool:
         return BlockingPool(self._manager[pool_id], self._call)

@@ -23,7 +23,7 @@ from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.budget import Budget
 from pool_lifecycle.shared_circuits import SharedCircuits
 from pool_lifecycle.snapshot import CircuitChanged, Snapshot
-from pool_lifecycle.spec import Models
+from pool_lifecycle.spec import Models, PoolSpec
 from pool_lifecycle.statedir import StateDir
 from pool_lifecycle.store import Store
 from pool_lifecycle.ticks import Ticks
@@ -87,6 +87,16 @@ class Host:
                 folder = self.models.folder or self.paths.models()
                 stager.keep_in(folder=folder, limit=self.models.limit, in_use=self.models_in_use)
         return stager
+
+    def know(self, spec: PoolSpec) -> None:
+        """Raise ConfigError for a driver there is not: now rather than when it is needed."""
+        drivers = self.drivers
+        drivers.launcher(spec.launcher)
+        if spec.stager is not None or spec.model is not None:
+            drivers.stager(spec.stager or stager_of(spec.model or ""))
+        drivers.health_probe(spec.health.probe)
+        drivers.profile(spec.engine.profile)
+        drivers.gpu_probe(spec.gpu_probe)
 
     def chance(self) -> float:
         """A number in [-1, 1]."""

@@ -27,7 +27,6 @@ from pool_lifecycle.plan import Plan
 from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.records import Observer
-from pool_lifecycle.references import stager_of
 from pool_lifecycle.refusals import WATCHED, residue
 from pool_lifecycle.registry import Registry
 from pool_lifecycle.restart.blame import Blame
@@ -205,7 +204,7 @@ class PoolManager:
 
     def check(self, spec: PoolSpec) -> None:
         """Raise ConfigError when it names a driver there is not."""
-        _know_drivers(self._opened().drivers, spec)
+        self._opened().know(spec)
 
     # --- declarations ----------------------------------------------------------------------------------
 
@@ -356,13 +355,3 @@ class PoolManager:
             what = "the manager is not open" if self._host is None else "the manager has been closed"
             raise ManagerClosed(what, remedy="use it within `async with PoolManager(...) as manager:`")
         return self._host
-
-
-def _know_drivers(drivers: Drivers, spec: PoolSpec) -> None:
-    """Raise ConfigError now rather than at the first start."""
-    drivers.launcher(spec.launcher)
-    if spec.stager is not None or spec.model is not None:
-        drivers.stager(spec.stager or stager_of(spec.model or ""))
-    drivers.health_probe(spec.health.probe)
-    drivers.profile(spec.engine.profile)
-    drivers.gpu_probe(spec.gpu_probe)

@@ -100,6 +100,26 @@ def test_nothing_public_is_left_out(ours: type, theirs: type) -> None:
     assert public - inner <= set(vars(ours))
 
 
+def test_declarations_are_applied_without_asyncio(tmp_path: Path) -> None:
+    """A plan first; then every pool is as declared, and how that went is told, one by one."""
+    told: list[str] = []
+    with manager(tmp_path) as blocking:
+        specs = [spec("a"), spec("b")]
+        blocking.check(specs[0])
+        assert len(blocking.plan(specs).changes) == 2
+        outcomes = blocking.apply(specs, each=lambda one: told.append(one.pool_id))
+        assert [one.state for one in outcomes] == [PoolState.READY] * 2
+        assert sorted(told) == ["a", "b"]
+        pool = blocking.get("a")
+        assert pool is not None
+        pool.redeclared(spec("a", slots=5), strategy="surge")
+        assert pool.status().slots == 5
+        pool.reload("file:/c", strategy="surge", otherwise="stage_first", drain_deadline=1.0)
+        blocking.withdraw()
+        blocking.apply([])
+        assert blocking.get("a") is None
+
+
 def test_errors_are_those_of_the_asynchronous_api(tmp_path: Path) -> None:
     """Raised in the thread that called."""
     with manager(tmp_path) as blocking:

@@ -14,7 +14,7 @@ from pool_lifecycle.events import Strategy
 from pool_lifecycle.interfaces import LaunchRequest
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.restart.classes import ClassPolicies
-from pool_lifecycle.spec import Limits, PoolSpec, ReloadSpec
+from pool_lifecycle.spec import HealthSpec, Limits, PoolSpec, ReloadSpec
 from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import EngineScript
 from tests.worlds import BROKEN, NEVER_READY, NEW, OLD, UNKILLABLE, WORKS, World, a_spec, a_world, virtually
@@ -164,7 +164,13 @@ async def test_circuits_follow_the_policies() -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"pool_id": "other"}, {"device_mask": "1"}, {"launcher": "local"}, {"on_manager_exit": "keep"}],
+    [
+        {"pool_id": "other"},
+        {"device_mask": "1"},
+        {"replica_id": "1"},
+        {"gpu_probe": "memory"},
+        {"on_manager_exit": "keep"},
+    ],
     ids=lambda changed: next(iter(changed)),
 )
 @virtually
@@ -176,6 +182,16 @@ async def test_what_only_a_new_pool_can_have_is_refused(changed: dict[str, Any])
         with pytest.raises(ConfigError, match=next(iter(changed))):
             await world.pool.redeclared(a_spec(**changed, limits=SOON))
         assert (world.pool.spec, world.pool.declared, world.pool.snapshot) == before
+
+
+@virtually
+async def test_a_driver_that_is_not_there_is_refused() -> None:
+    """Before anything is changed, and by a name that says which there are."""
+    async with a_world() as world:
+        before = world.pool.spec
+        with pytest.raises(ConfigError, match="no such probe"):
+            await world.pool.redeclared(a_spec(health=HealthSpec(probe="no such probe")))
+        assert world.pool.spec == world.pool.declared == before
 
 
 @virtually
