@@ -1,14 +1,16 @@
-"""Keeps account of what lasts longer than one state: drains, and the way from staging to ready."""
+"""Keeps account of what lasts longer than one state: drains, changes of model, ways from staging to ready."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from pool_lifecycle.answers import NO_PERMIT
+from pool_lifecycle.kept import Passage
 from pool_lifecycle.lifecycle import PoolEvent, PoolState
 from pool_lifecycle.records import DrainBegan, DrainEnd, DrainEnded, DrainOutcome, PreloadEnded, Record
+from pool_lifecycle.reload_account import ReloadAccount
 from pool_lifecycle.restart_news import crashed_engine
 from pool_lifecycle.snapshot import Notify, Snapshot
 
@@ -38,7 +40,7 @@ class Asked:
 
 @define(eq=False)
 class Accounts:
-    """The drain and the preload of one pool that are under way, and the last drain that ended."""
+    """The drain, the reload and the preload of one pool that are under way, and the last drain that ended."""
 
     pool_id: str
     preload_began: float = 0.0
@@ -46,9 +48,14 @@ class Accounts:
     drain_leases: int = 0
     drains_ended: int = 0
     last_drain: DrainOutcome | None = None
+    reload: ReloadAccount = field(init=False)
 
-    def go_on(self, snapshot: Snapshot, leases: int) -> None:
-        """What is under way began under an earlier manager."""
+    def __attrs_post_init__(self) -> None:
+        self.reload = ReloadAccount(self.pool_id)
+
+    def go_on(self, snapshot: Snapshot, leases: int, passages: Iterable[Passage] = ()) -> None:
+        """What is under way began under an earlier manager; `passages` is the pool's history, if needed."""
+        self.reload.go_on(snapshot, passages)
         self.preload_began = self.drain_began = snapshot.since
         self.drain_leases = leases
 
@@ -56,6 +63,7 @@ class Accounts:
         self, notice: Notify, leases: int, before: Snapshot, after: Snapshot, now: float
     ) -> Iterator[Record]:
         """The records that a row taken makes due. `leases` are active now."""
+        yield from self.reload.follow(notice, before, after, now)
         if after.state is before.state:
             return
         yield from self._preload(notice, before, after, now)

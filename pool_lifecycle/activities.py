@@ -34,7 +34,7 @@ from pool_lifecycle.events import (
 )
 from pool_lifecycle.guards import permit
 from pool_lifecycle.host import Host
-from pool_lifecycle.interfaces import Engine, StageProgress
+from pool_lifecycle.interfaces import Engine
 from pool_lifecycle.launching import Launching
 from pool_lifecycle.leases import LeaseBook
 from pool_lifecycle.lifecycle import Activity, PoolState
@@ -42,6 +42,7 @@ from pool_lifecycle.notes import patience
 from pool_lifecycle.readiness import Readiness
 from pool_lifecycle.snapshot import Instance, Snapshot
 from pool_lifecycle.spec import PoolSpec
+from pool_lifecycle.transfer import Transfer
 from pool_lifecycle.waits import Awaits
 
 
@@ -109,10 +110,9 @@ def _target(snapshot: Snapshot) -> Target:
     return snapshot.target if snapshot.plan is None else snapshot.plan.target
 
 
-def _staging(pool: Subject, epoch: int, news: StageProgress) -> None:
+def _staging(pool: Subject, epoch: int, transfer: Transfer) -> None:
     if pool.snapshot.epoch == epoch:
-        total = f" of {news.total}" if news.total is not None else ""
-        pool.see(f"staging: {news.done}{total} bytes")
+        pool.see(f"staging: {transfer}")
         _progressed(pool, epoch)
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from itertools import filterfalse
 from typing import Protocol
 
 from pool_lifecycle.accounts import Accounts
+from pool_lifecycle.errors import StoreError
 from pool_lifecycle.events import Target
 from pool_lifecycle.host import Host
-from pool_lifecycle.kept import Kept
+from pool_lifecycle.kept import Kept, Passage
 from pool_lifecycle.leases import LeaseBook
 from pool_lifecycle.lifecycle import DRAINS, LIFECYCLE
 from pool_lifecycle.loading import redeclared
+from pool_lifecycle.notes import CHANGING
 from pool_lifecycle.records import (
     CircuitMoved,
     EngineCrashed,
@@ -22,6 +25,8 @@ from pool_lifecycle.records import (
     PoolAdopted,
     PreloadEnded,
     Record,
+    ReloadBegan,
+    ReloadEnded,
     RestartBegan,
     RestartScheduled,
 )
@@ -30,6 +35,7 @@ from pool_lifecycle.registry import EntryFields
 from pool_lifecycle.restart_news import Step, restart_news
 from pool_lifecycle.snapshot import CircuitChanged, Dropped, Notify, Snapshot
 from pool_lifecycle.spec import PoolSpec
+from pool_lifecycle.store import HISTORY
 
 
 class Declared(Protocol):
@@ -61,26 +67,35 @@ class Announcer:
     def go_on(self, snapshot: Snapshot) -> None:
         """The pool goes on as an earlier manager left it: readers are to know how that is."""
         self._publish(None, snapshot)
-        self.accounts.go_on(snapshot, self._book.count)
+        self.accounts.go_on(snapshot, self._book.count, self._history(snapshot))
 
-    def adopted(self, kept: Kept, snapshot: Snapshot, found: Mapping[str, Found]) -> None:
-        """What was taken over, and what has become of its engines."""
+    def _history(self, snapshot: Snapshot) -> tuple[Passage, ...]:
+        """As far as it has to be known: a change of model under way began some rows ago."""
+        if snapshot.state in CHANGING:
+            with contextlib.suppress(StoreError):  # then it counts from when its state began
+                return self._host.store.history(snapshot.pool_id, HISTORY)
+        return ()
+
+    def adopted(self, kept: Kept, snapshot: Snapshot, found: Mapping[str, Found]) -> Passage | None:
+        """What was taken over, and what has become of its engines; for the history, unless it was idle."""
         now = self._host.clock()
         fates = {one.generation: found.get(one.token) for one in snapshot.engines}
-        self._host.observe(
-            PoolAdopted(
-                self._spec.pool_id,
-                now,
-                snapshot.state,
-                now - kept.moment.at,
-                tuple(one for one, fate in fates.items() if not (fate is None or isinstance(fate, Unsure))),
-                tuple(one for one, fate in fates.items() if fate is None),
-                tuple(one for one, fate in fates.items() if isinstance(fate, Unsure)),
-                self._book.count,
-            )
+        record = PoolAdopted(
+            self._spec.pool_id,
+            now,
+            snapshot.state,
+            now - kept.moment.at,
+            tuple(one for one, fate in fates.items() if not (fate is None or isinstance(fate, Unsure))),
+            tuple(one for one, fate in fates.items() if fate is None),
+            tuple(one for one, fate in fates.items() if isinstance(fate, Unsure)),
+            self._book.count,
         )
+        self._host.observe(record)
         if redeclared(kept, self._spec) and snapshot.target == kept.snapshot.target:
             self._host.trouble(self._spec.pool_id, _differs(snapshot.target.model, self._spec.model))
+        if record.idle:
+            return None
+        return Passage.adopted(snapshot, f"a new manager took over, {record.findings}", self._host.wall())
 
     def moved(self, notice: Notify, before: Snapshot, after: Snapshot) -> None:
         """A row was taken. Readers know it before observers do, who are told of a failure first."""
@@ -136,10 +151,10 @@ def _differs(goes_on: str | None, declared: str | None) -> str:
 def _fails(record: Record) -> bool:
     """Whether it tells of a failure."""
     return isinstance(record, EngineCrashed) or (
-        isinstance(record, PreloadEnded) and record.cause is not None
+        isinstance(record, PreloadEnded | ReloadEnded) and record.cause is not None
     )
 
 
 def _tells(record: Record) -> bool:
     """Whether it says more about a row than the row does."""
-    return _fails(record) or isinstance(record, RestartScheduled | RestartBegan)
+    return _fails(record) or isinstance(record, RestartScheduled | RestartBegan | ReloadBegan | ReloadEnded)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pool_lifecycle.causes import Cause, Confidence, FailureClass
 from pool_lifecycle.wording import cut
 
@@ -54,3 +56,15 @@ def facts(cause: Cause) -> str:
 def reckoned(cause: Cause) -> str:
     """The failure in one line: what happened, and, unless that says it all, what it is taken for."""
     return str(cause) if cause.confidence is Confidence.CERTAIN else f"{cause} ({conclusion(cause)})"
+
+
+def failure_fields(cause: Cause) -> dict[str, Any]:
+    """A failure for programs: its class, how sure that is, and why."""
+    return {
+        "last_error": str(cause),
+        "reason": str(cause.kind),
+        "confidence": str(cause.confidence),
+        "evidence": [*cause.evidence],
+        "heals": cause.heals,
+        "remedy": cause.remedy,
+    }

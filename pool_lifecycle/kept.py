@@ -57,11 +57,16 @@ class Kept:
     leases: tuple[KeptLease, ...] = ()
 
 
+ADOPTED = "adopted"
+"""The event of a passage from one manager to another."""
+
+
 @frozen
 class Passage:
     """One row that a pool took, for people who look back. `at` is wall-clock time, since the epoch.
 
-    `cause` is the failure that had to do with it, in words.
+    `cause` is the failure that had to do with it, in words. Where a new manager has gone on with the pool the
+    event is `ADOPTED`, the state stays, and `why` says what it found.
     """
 
     pool_id: str
@@ -88,6 +93,11 @@ class Passage:
             after.generation,
             None if notice.cause is None else str(notice.cause),
         )
+
+    @classmethod
+    def adopted(cls, after: Snapshot, found: str, at: float) -> Passage:
+        """A new manager goes on with the pool."""
+        return cls(after.pool_id, at, ADOPTED, after.state, after.state, found, generation=after.generation)
 
 
 @frozen

@@ -26,7 +26,6 @@ from pool_lifecycle.interfaces import (
     LaunchRequest,
     ModelInfo,
     StagedModel,
-    StageProgress,
     StopReport,
 )
 from pool_lifecycle.lifecycle import ENDS
@@ -38,6 +37,8 @@ from pool_lifecycle.recovery import PATIENCE, Found, Unsure, find, handle_of
 from pool_lifecycle.requests import needs, request_for
 from pool_lifecycle.snapshot import Instance, Snapshot
 from pool_lifecycle.spec import PoolSpec
+from pool_lifecycle.staging import Staging
+from pool_lifecycle.transfer import Transfer
 from pool_lifecycle.verdict import FailedCheck
 from pool_lifecycle.wording import cut
 
@@ -73,6 +74,7 @@ class Launching:
     host: Host
     pool: Owner
     engines: dict[str, Engine] = field(factory=dict, init=False)
+    staging: Staging = field(init=False)
     _staged: dict[Target, StagedModel] = field(factory=dict, init=False)
     _launches: dict[str, Launch] = field(factory=dict, init=False)
     _tasks: dict[str, asyncio.Task[Engine]] = field(factory=dict, init=False)
@@ -81,6 +83,9 @@ class Launching:
     _port: int | None = field(default=None, init=False)
     _missed: str | None = field(default=None, init=False)
     _unsure: dict[str, Unsure] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.staging = Staging(self.host, self.pool.spec.pool_id)
 
     # --- before the launch -----------------------------------------------------------------------------
 
@@ -121,14 +126,14 @@ class Launching:
         stager = self.host.stager(self.spec.stager, target.model)
         return expected(ModelInfo, await stager.resolve(reference=target.model), "resolve")
 
-    async def stage(self, target: Target, progress: Callable[[StageProgress], None], *, keep: Target) -> None:
+    async def stage(self, target: Target, progress: Callable[[Transfer], None], *, keep: Target) -> None:
         """Put the model of a target in place. What is known of others but `keep` is forgotten."""
         reference = target.model or ""
         stager = self.host.stager(self.spec.stager, reference)
         await stager.resolve(reference=reference)
-        staged = await stager.stage(reference=reference, digest=target.digest, progress=progress)
+        staged = await self.staging.stage(stager, target, progress)
         kept = {known: place for known, place in self._staged.items() if known == keep}
-        self._staged = {**kept, target: expected(StagedModel, staged, "stage")}
+        self._staged = {**kept, target: staged}
 
     async def _choose_port(self, target: Target) -> int:
         declared = self.pool.spec_of(target).engine.port

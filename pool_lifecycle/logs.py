@@ -15,9 +15,10 @@ from typing import Any, TypeAlias
 
 from pool_lifecycle.barring import stormy
 from pool_lifecycle.breaker import BreakerState
-from pool_lifecycle.causes import Cause, Confidence, FailureClass, Stage
-from pool_lifecycle.conclusions import conclusion, reckoned
+from pool_lifecycle.causes import Confidence, FailureClass, Stage
+from pool_lifecycle.conclusions import conclusion, failure_fields, reckoned
 from pool_lifecycle.lifecycle import PoolEvent, PoolState
+from pool_lifecycle.model_entries import MODEL_ENTRIES
 from pool_lifecycle.records import (
     CircuitMoved,
     CrashLogKept,
@@ -105,6 +106,10 @@ def entry(record: Any) -> Entry:
     raise TypeError(f"{record!r} is not a record")
 
 
+for _kind, _entry in MODEL_ENTRIES.items():
+    entry.register(_kind, _entry)
+
+
 @entry.register
 def _(record: Moved) -> Entry:
     notice = record.notice
@@ -187,21 +192,9 @@ def _(record: PreloadEnded) -> Entry:
     fields: dict[str, Any] = {"duration_ms": round(record.duration * 1000)}
     if record.cause is None:
         return logging.INFO, f"ready {seconds(record.duration)} after the start", fields
-    fields |= _failure(record.cause) | {"crashed": record.crashed}
+    fields |= failure_fields(record.cause) | {"crashed": record.crashed}
     why = "" if record.crashed else f": {reckoned(record.cause)}"
     return logging.ERROR, f"start failed after {seconds(record.duration)}{why}", fields
-
-
-def _failure(cause: Cause) -> dict[str, Any]:
-    """A failure for programs: its class, how sure that is, and why."""
-    return {
-        "last_error": str(cause),
-        "reason": str(cause.kind),
-        "confidence": str(cause.confidence),
-        "evidence": [*cause.evidence],
-        "heals": cause.heals,
-        "remedy": cause.remedy,
-    }
 
 
 @entry.register
@@ -239,7 +232,7 @@ def _(record: EngineCrashed) -> Entry:
         "exit_code": cause.exit.code if cause.exit else None,
         "status": str(cause.exit) if cause.exit else None,
         "crash_count": record.crash_count,
-        **_failure(cause),
+        **failure_fields(cause),
     }
     if record.engine_version is not None:
         fields["engine_version"] = record.engine_version
@@ -359,13 +352,7 @@ _CHANGES: dict[tuple[BreakerState, BreakerState], str] = {
 
 @entry.register
 def _(record: PoolAdopted) -> Entry:
-    fates = (
-        *(f"engine generation {one} goes on" for one in record.found),
-        *(f"engine generation {one} is gone" for one in record.gone),
-        *(f"of engine generation {one} nobody knows" for one in record.unsure),
-    )
-    held = (f"{plural(record.leases, 'lease')} held",) if record.leases else ()
-    what = f"taken over in state {record.state}, as recorded {seconds(record.age)} ago"
+    what = f"taken over in state {record.state}, {record.findings}"
     fields = {
         "state": str(record.state),
         "age_seconds": round(record.age, 6),
@@ -374,7 +361,7 @@ def _(record: PoolAdopted) -> Entry:
         "unsure": record.unsure,
         "leases": record.leases,
     }
-    return logging.INFO if fates else logging.DEBUG, ", ".join((what, *fates, *held)), fields
+    return logging.DEBUG if record.idle else logging.INFO, what, fields
 
 
 @entry.register

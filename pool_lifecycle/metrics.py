@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: drains, preloads, crashes, restarts, circuits, leases. Needs the extra `metrics`.
+"""Metrics for Prometheus: drains, starts, reloads, crashes, circuits, leases. Needs the extra `metrics`.
 
     async with PoolManager(state_dir) as manager:
         PrometheusObserver(manager)             # then serve prometheus_client.REGISTRY as you like
@@ -8,6 +8,10 @@
     pool_drain_force_stop_total{pool_id}          counter    drains that cut leases off at their deadline
     pool_preload_success_total{pool_id}           counter    ways from staging to ready
     pool_preload_failure_total{pool_id,reason}    counter    those that failed, by class (FailureClass)
+    pool_reload_success_total{pool_id}            counter    changes of model that were made
+    pool_reload_failure_total{pool_id,reason}     counter    those that were not, by class or NoReload
+    pool_reload_duration_ms{pool_id}              histogram  how long those took that were made
+    pool_reload_gap_ms{pool_id}                   histogram  for how long of that no lease could be granted
     engine_crash_total{pool_id,reason}            counter    engines that failed, ready or not, by class
     backoff_delay_ms{pool_id}                     histogram  how long restarts had to wait, as first decided
     restart_scheduled_total{pool_id,crash_reason} counter    restarts decided, by the class of the failure
@@ -21,7 +25,8 @@
     pool_active_leases{pool_id}                   gauge      active leases
 
 The gauges are read at the moment of a scrape, so that nothing else pays for them. Every label has a bounded
-set of values: pools there are, members of an enumeration, circuits of classes and devices. A circuit that
+set of values: pools there are, members of an enumeration, circuits of classes and devices. A reload that was
+refused counts as a failure, also where another strategy was taken instead. A circuit that
 pools share is told of for each of them. The series of a pool that was removed end with it.
 """
 
@@ -58,6 +63,8 @@ from pool_lifecycle.records import (
     EngineCrashed,
     PreloadEnded,
     Record,
+    ReloadEnded,
+    ReloadNotBegun,
     RestartBegan,
     RestartScheduled,
     StormBegan,
@@ -67,6 +74,9 @@ from pool_lifecycle.waits import Awaits
 
 DRAIN_BUCKETS_MS = (10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000)
 """Upper bounds, in milliseconds: from a drain without leases to one of long completions."""
+
+RELOAD_BUCKETS_MS = (0, 100, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000, 900_000)
+"""Upper bounds, in milliseconds: from a change without a gap to one with a model of many GB."""
 
 BACKOFF_BUCKETS_MS = (0, 100, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 120_000, 600_000)
 """Upper bounds, in milliseconds: from a restart at once to one that a window holds back."""
@@ -108,6 +118,10 @@ class _Counts:
     durations: _Histogram = field(factory=lambda: _Histogram(DRAIN_BUCKETS_MS))
     preloads: int = 0
     failures: Counter[str] = field(factory=Counter)
+    reloads: int = 0
+    unmade: Counter[str] = field(factory=Counter)
+    changes: _Histogram = field(factory=lambda: _Histogram(RELOAD_BUCKETS_MS))
+    gaps: _Histogram = field(factory=lambda: _Histogram(RELOAD_BUCKETS_MS))
     crashes: Counter[str] = field(factory=Counter)
     delays: _Histogram = field(factory=lambda: _Histogram(BACKOFF_BUCKETS_MS))
     scheduled: Counter[str] = field(factory=Counter)
@@ -127,6 +141,15 @@ def _preloaded(counts: _Counts, record: PreloadEnded) -> None:
         counts.preloads += 1
     else:
         counts.failures[str(record.cause.kind)] += 1
+
+
+def _reloaded(counts: _Counts, record: ReloadEnded | ReloadNotBegun) -> None:
+    if record.reason is not None:
+        counts.unmade[str(record.reason)] += 1
+    elif isinstance(record, ReloadEnded):
+        counts.reloads += 1
+        counts.changes.observe(record.duration)
+        counts.gaps.observe(record.gap)
 
 
 def _crashed(counts: _Counts, record: EngineCrashed) -> None:
@@ -154,6 +177,8 @@ def _circuit_moved(counts: _Counts, record: CircuitMoved) -> None:
 _COUNTED: dict[type, Callable[..., None]] = {
     DrainEnded: _drained,
     PreloadEnded: _preloaded,
+    ReloadEnded: _reloaded,
+    ReloadNotBegun: _reloaded,
     EngineCrashed: _crashed,
     RestartScheduled: _scheduled,
     RestartBegan: _began,
@@ -208,11 +233,13 @@ _NOTHING = _Counts()
 _TOTALS: tuple[tuple[str, str, Callable[[_Counts], int]], ...] = (
     ("pool_drain_force_stop", "Drains that cut leases off", lambda counts: counts.forced),
     ("pool_preload_success", "Starts that became ready", lambda counts: counts.preloads),
+    ("pool_reload_success", "Changes of model that were made", lambda counts: counts.reloads),
     ("restart_storm", "Restart storms", lambda counts: counts.storms),
 )
 _BY_LABEL: tuple[tuple[str, str, str, Callable[[_Counts], Counter[str]]], ...] = (
     ("pool_drain", "Drains, by how they ended", "outcome", lambda counts: counts.drains),
     ("pool_preload_failure", "Starts that failed, by class", "reason", lambda counts: counts.failures),
+    ("pool_reload_failure", "Changes of model that were not made", "reason", lambda counts: counts.unmade),
     ("engine_crash", "Engines that failed, by class", "reason", lambda counts: counts.crashes),
     ("restart_scheduled", "Restarts decided, by class", "crash_reason", lambda counts: counts.scheduled),
     ("pool_restart", "Restarts begun, by class", "reason", lambda counts: counts.restarts),
@@ -220,6 +247,8 @@ _BY_LABEL: tuple[tuple[str, str, str, Callable[[_Counts], Counter[str]]], ...] =
 )
 _HISTOGRAMS: tuple[tuple[str, str, Callable[[_Counts], _Histogram]], ...] = (
     ("pool_drain_duration_ms", "How long drains lasted", lambda counts: counts.durations),
+    ("pool_reload_duration_ms", "How long changes of model took", lambda counts: counts.changes),
+    ("pool_reload_gap_ms", "How long they let no lease be granted", lambda counts: counts.gaps),
     ("backoff_delay_ms", "How long restarts were to wait", lambda counts: counts.delays),
 )
 _READ: tuple[tuple[str, str, Callable[[Entry], int]], ...] = (

@@ -10,9 +10,53 @@ from attrs import frozen
 
 from pool_lifecycle.causes import Cause, FailureClass
 from pool_lifecycle.lifecycle import PoolState
+from pool_lifecycle.model_records import (
+    ModelFrom,
+    ModelStaged,
+    NoReload,
+    ReloadBegan,
+    ReloadEnd,
+    ReloadEnded,
+    ReloadNotBegun,
+    StagingProgressed,
+)
 from pool_lifecycle.restart.storm import Storm
 from pool_lifecycle.snapshot import CircuitChanged, Dropped, Notify
-from pool_lifecycle.waits import Awaits as Awaits  # noqa: PLC0414 - as a part of RestartScheduled it is offered here too
+from pool_lifecycle.waits import Awaits
+from pool_lifecycle.wording import plural, seconds
+
+__all__ = [
+    "Awaits",
+    "CircuitMoved",
+    "CrashLogKept",
+    "DrainBegan",
+    "DrainEnd",
+    "DrainEnded",
+    "DrainOutcome",
+    "DriverMisbehaved",
+    "EngineCrashed",
+    "EngineEnded",
+    "EngineUnhealthy",
+    "LateOutcome",
+    "LeasesEnded",
+    "ModelFrom",
+    "ModelStaged",
+    "Moved",
+    "NoReload",
+    "Observer",
+    "PoolAdopted",
+    "PreloadEnded",
+    "Record",
+    "ReloadBegan",
+    "ReloadEnd",
+    "ReloadEnded",
+    "ReloadNotBegun",
+    "RestartBegan",
+    "RestartScheduled",
+    "StagingProgressed",
+    "StormBegan",
+    "Trouble",
+]
 
 
 class DrainEnd(enum.StrEnum):
@@ -215,6 +259,24 @@ class PoolAdopted:
     unsure: tuple[int, ...]
     leases: int
 
+    @property
+    def idle(self) -> bool:
+        """Whether there was nothing to go on with."""
+        return self.state is PoolState.STOPPED and not (self.found or self.gone or self.unsure)
+
+    @property
+    def findings(self) -> str:
+        """In words: how old the record was, what has become of its engines, what goes on."""
+        return ", ".join(
+            (
+                f"as recorded {seconds(self.age)} ago",
+                *(f"engine generation {one} goes on" for one in self.found),
+                *(f"engine generation {one} is gone" for one in self.gone),
+                *(f"of engine generation {one} nobody knows" for one in self.unsure),
+                *((f"{plural(self.leases, 'lease')} held",) if self.leases else ()),
+            )
+        )
+
 
 @frozen
 class LeasesEnded:
@@ -270,7 +332,12 @@ Record: TypeAlias = (
     Moved
     | DrainBegan
     | DrainEnded
+    | StagingProgressed
+    | ModelStaged
     | PreloadEnded
+    | ReloadBegan
+    | ReloadEnded
+    | ReloadNotBegun
     | EngineEnded
     | EngineUnhealthy
     | EngineCrashed

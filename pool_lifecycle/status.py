@@ -10,10 +10,11 @@ from pool_lifecycle.addressing import url_of
 from pool_lifecycle.causes import Cause
 from pool_lifecycle.interfaces import Contained
 from pool_lifecycle.lease import Blocker
-from pool_lifecycle.lifecycle import DRAINS, LIFECYCLE, PoolState
+from pool_lifecycle.lifecycle import DRAINS, LIFECYCLE, Activity, PoolState
 from pool_lifecycle.outlook import what_next
 from pool_lifecycle.restart.storm import Storm
 from pool_lifecycle.snapshot import Instance
+from pool_lifecycle.transfer import Transfer
 
 if TYPE_CHECKING:
     from pool_lifecycle.pool import Pool
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 class PoolStatus:
     """`since` is how long it has been in this state, `deadline_in` when that is too long (None: it may last),
     `next_attempt_in` when it starts again (None: not by itself), all in seconds. `observed` is what was last
-    seen of the work under way. `pid`, `url` and `generation` are those of the engine that serves, if any;
-    `containment` says how strongly its process tree is held together, where its driver knows that.
+    seen of the work under way, `staging` how far a model is that is being put in place, once known. `pid`,
+    `url`, `generation` and `model` are those of the engine that serves, if any; without one, `model` is that
+    of the next start. `containment` says how strongly its process tree is held together, where its driver
+    knows that.
 
     `failure` is the last one that no healthy start has overcome: its class, how sure that is, the evidence.
     `crash_count` is the number of failures in a row, `restart_count` that of starts after a failure, `storm`
@@ -60,6 +63,7 @@ class PoolStatus:
     next_attempt_in: float | None
     deadline_in: float | None
     observed: str
+    staging: Transfer | None
     explanation: str
 
     @classmethod
@@ -82,7 +86,7 @@ class PoolStatus:
             pid=handle.pid if handle else None,
             url=url_of(handle) if handle else None,
             containment=_containment(pool, server),
-            model=snapshot.target.model,
+            model=(server or snapshot).target.model,
             slots=pool.spec.slots,
             leases=pool.book.blockers(now),
             waiting=pool.book.waiting,
@@ -100,8 +104,13 @@ class PoolStatus:
             next_attempt_in=None if not_before is None else max(0.0, not_before - now),
             deadline_in=None if snapshot.deadline is None else max(0.0, snapshot.deadline - now),
             observed=pool.observed,
+            staging=pool.launching.staging.transfer if state.activity in _STAGE else None,
             explanation=pool.explain(),
         )
+
+
+_STAGE = (Activity.STAGE, Activity.LAUNCH)
+"""The activities that put models in place: a launch under a new manager may have to do that again."""
 
 
 def _containment(pool: Pool, server: Instance | None) -> str | None:

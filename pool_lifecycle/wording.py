@@ -5,6 +5,8 @@ from __future__ import annotations
 SHOWN = 60
 """Characters of a name that somebody else chose which are shown at most."""
 
+UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
 
 def sentence(text: str) -> str:
     """With a capital letter and a full stop; nothing stays nothing."""
@@ -48,3 +50,32 @@ def seconds(value: float) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def size(count: float) -> str:
+    """A number of bytes as people say it: `1 byte`, `16.0 MiB`, `310 MiB`."""
+    amount, unit = _amount(count)
+    return plural(int(amount), "byte") if unit == UNITS[0] else f"{amount} {unit}"
+
+
+def part(done: float, total: float) -> str:
+    """So many bytes of so many: `1.2 of 4.7 GiB`, `310 MiB of 4.7 GiB`."""
+    amount, unit = _amount(done)
+    return f"{amount if unit == _amount(total)[1] else size(done)} of {size(total)}"
+
+
+def _amount(count: float) -> tuple[str, str]:
+    for unit in UNITS:
+        if count < 1023.5 or unit == UNITS[-1]:
+            break
+        count /= 1024
+    return f"{count:.0f}" if unit == UNITS[0] or count >= 99.95 else f"{count:.1f}", unit
+
+
+def amount(count: float) -> str:
+    """A large number as people say it: `7.2 billion`, `494 million`, `1200`."""
+    for least, unit in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if count >= 0.9995 * least:
+            share = count / least
+            return f"{share:.0f} {unit}" if share >= 99.95 else f"{share:.1f} {unit}"
+    return f"{count:.0f}"

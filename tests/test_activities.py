@@ -11,12 +11,13 @@ from pool_lifecycle import activities
 from pool_lifecycle.activities import RUNNERS, STAGE_OF, during, failure
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import DriverError, StartFailed, StateDirError
-from pool_lifecycle.interfaces import Health, StageProgress
+from pool_lifecycle.interfaces import Health
 from pool_lifecycle.launching import Launching
 from pool_lifecycle.lifecycle import LIFECYCLE, Activity, PoolEvent
 from pool_lifecycle.records import Moved
 from pool_lifecycle.spec import HealthSpec
 from pool_lifecycle.testing.memory import EngineScript, StageScript
+from pool_lifecycle.transfer import Transfer
 from tests.twisted import Call, twisted
 from tests.worlds import NEVER_READY, World, a_world, virtually
 
@@ -37,7 +38,7 @@ async def test_progress_is_told_only_when_it_matters() -> None:
     async with a_world(staging=(StageScript(takes=50.0, steps=1000),)) as world:
         staging = await world.began(world.pool.start())
         await asyncio.sleep(25)
-        assert "staging: 5" in world.pool.explain()
+        assert "staging: 512 KiB of 1.0 MiB, 20.5 KiB/s, 25.0 s left" in world.pool.explain()
         await staging
         assert progress(world) == 0
 
@@ -56,7 +57,7 @@ async def test_late_progress_is_not_shown() -> None:
     """What a stager reports after its time says nothing about what the pool does now."""
     async with a_world(NEVER_READY) as world:
         await world.began(world.pool.start())
-        activities._staging(world.pool, world.pool.snapshot.epoch - 1, StageProgress(1, 2))
+        activities._staging(world.pool, world.pool.snapshot.epoch - 1, Transfer("file:x", 1, 2))
         assert "staging" not in world.pool.status().observed
 
 
@@ -68,7 +69,7 @@ async def test_what_is_being_done_can_be_seen() -> None:
         starting = await world.began(world.pool.start())
         assert world.pool.status().observed == "staging file:/old.gguf"
         await asyncio.sleep(3)
-        assert world.pool.status().observed == "staging: 524288 of 1048576 bytes"
+        assert world.pool.status().observed == "staging: 512 KiB of 1.0 MiB"
         await asyncio.sleep(3)
         assert world.pool.status().observed == "/health: connection refused"
         await starting

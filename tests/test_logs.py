@@ -16,6 +16,7 @@ from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.causes import Cause, Confidence, ExitStatus, FailureClass, Stage
 from pool_lifecycle.lifecycle import PoolEvent, PoolState
 from pool_lifecycle.logs import LOGGER, JsonFormatter, entry, known_of, log_record
+from pool_lifecycle.model_entries import MODEL_ENTRIES
 from pool_lifecycle.records import (
     CircuitMoved,
     CrashLogKept,
@@ -207,7 +208,7 @@ def test_every_record_is_a_sentence_with_its_level(record: Record, level: int, s
 
 def test_no_kind_of_record_is_forgotten() -> None:
     """And what is no record is refused."""
-    assert {type(record) for record, _, _ in ENTRIES} == set(get_args(records.Record))
+    assert {type(record) for record, _, _ in ENTRIES} | {*MODEL_ENTRIES} == set(get_args(records.Record))
     with pytest.raises(TypeError, match="is not a record"):
         entry(object())
 
@@ -217,7 +218,7 @@ def fields_of(record: Record) -> dict[str, Any]:
 
 
 def test_the_fields_people_search_for() -> None:
-    """B-LOG, B-SUPER-002, 007, 026: by the names the specification gives them."""
+    """B-LOG-007, B-SUPER-002, 007, 026: by the names the specification gives them."""
     ended = fields_of(EngineEnded("p", 1, 4, 9.0, CAUSE))
     assert (ended["uptime_seconds"], ended["exit_code"], ended["status"]) == (9.0, None, "killed by SIGSEGV")
     wedged = fields_of(EngineUnhealthy("p", 1, 4, WEDGED, (0.0, 10.0)))
@@ -254,7 +255,7 @@ def test_a_crash_has_everything_in_its_fields() -> None:
 
 
 def test_a_restart_has_its_numbers_in_its_fields() -> None:
-    """B-SUPER-015, 032, 033, 036, B-LOG-005, 006: by the names that the specification gives them."""
+    """B-SUPER-015, 032, 033, 036, B-LOG-005, B-LOG-006: by the specification's names."""
     scheduled = fields_of(SCHEDULED)
     assert (scheduled["backoff_ms"], scheduled["crash_count"], scheduled["restart_count"]) == (4000, 3, 2)
     assert scheduled["next_restart_at"] == "1970-01-01T00:16:44.000+00:00"
@@ -285,7 +286,7 @@ def test_every_change_of_a_circuit_has_its_words() -> None:
 
 
 def test_every_entry_of_a_pool_says_what_is_known_of_it(caplog: pytest.LogCaptureFixture) -> None:
-    """B-LOG-002, 003, 004: engine, engine_version, device_mask; what the record itself says comes first."""
+    """B-LOG-002, B-LOG-003, B-LOG-004: engine, engine_version, device_mask; the record itself comes first."""
     known = known_of(a_spec(engine={"version": "b5"}, device_mask="0,1"))
     assert known == {"engine": "memory", "engine_version": "b5", "device_mask": "0,1"}
     with caplog.at_level(logging.INFO, LOGGER.name):

@@ -17,7 +17,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from pool_lifecycle import metrics
 from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
-from pool_lifecycle.errors import ConfigError, StartFailed
+from pool_lifecycle.errors import ConfigError, ReloadFailed, ReloadRefused, StartFailed
 from pool_lifecycle.manager import PoolManager
 from pool_lifecycle.metrics import DRAIN_BUCKETS_MS, PrometheusObserver
 from pool_lifecycle.plugins import Drivers, Interface
@@ -113,7 +113,7 @@ def test_drains_are_counted_and_timed(tmp_path: Path) -> None:
 
 
 def test_preloads_are_counted_by_how_they_end(tmp_path: Path) -> None:
-    """B-METRICS: a failure with its class."""
+    """B-METRICS-001, B-METRICS-002: a failure with its class."""
 
     async def main() -> None:
         async with managed(tmp_path, [EngineScript(launch_error=BROKEN), WORKS]) as manager:
@@ -125,6 +125,37 @@ def test_preloads_are_counted_by_how_they_end(tmp_path: Path) -> None:
             await pool.start()
             assert seen["pool_preload_success_total"] == 1
             assert seen["pool_preload_failure_total{reason=bad_config}"] == 1
+
+    virtual_time.run(main())
+
+
+def test_changes_of_model_are_counted_and_timed(tmp_path: Path) -> None:
+    """B-RELOAD-012, B-RELOAD-013: one that is made, one that fails, one that is refused."""
+
+    async def main() -> None:
+        scripts = [WORKS, EngineScript(ready_after=2.0), EngineScript(launch_error=BROKEN), WORKS]
+        async with managed(tmp_path, scripts) as manager:
+            seen, pool = Scrapes(manager), await added(manager)
+            await pool.start()
+            assert (seen["pool_reload_success_total"], seen["pool_reload_duration_ms_count"]) == (0, 0)
+            await pool.reload("file:/a.gguf", strategy="drain_first")
+            assert seen["pool_reload_success_total"] == 1
+            gap = seen["pool_reload_gap_ms_sum"] or 0.0
+            assert gap == pytest.approx(2000, abs=100)
+            assert seen["pool_reload_duration_ms_sum"] == pytest.approx(gap + 5000)
+            with pytest.raises(ReloadFailed):
+                await pool.reload("file:/b.gguf", strategy="drain_first")
+            assert seen["pool_reload_failure_total{reason=bad_config}"] == 1
+            pool.acquire("long")
+            changing = asyncio.create_task(pool.reload("file:/c.gguf", drain_deadline=5))
+            await asyncio.sleep(1)
+            with pytest.raises(ReloadRefused):
+                await pool.reload("file:/d.gguf")
+            assert seen["pool_reload_failure_total{reason=busy}"] == 1
+            with pytest.raises(ReloadFailed):
+                await changing
+            assert seen["pool_reload_failure_total{reason=drain_timeout}"] == 1
+            assert (seen["pool_reload_success_total"], seen["pool_reload_duration_ms_count"]) == (1, 1)
 
     virtual_time.run(main())
 
@@ -156,7 +187,7 @@ CRASHES = EngineScript(ready_after=1.0, exits_after=2.0, exit=ExitStatus(signal=
 
 
 def test_restarts_are_counted_with_their_delays(tmp_path: Path) -> None:
-    """B-SUPER-018, 037, B-METRICS-006, 007: decided and begun, by class; how many lately."""
+    """B-SUPER-018, 037, B-METRICS-006, B-METRICS-007: decided and begun, by class; how many lately."""
 
     async def main() -> None:
         async with managed(tmp_path, [CRASHES, CRASHES, WORKS]) as manager:
@@ -253,7 +284,7 @@ def test_a_shared_circuit_is_counted_for_every_pool_that_has_it(tmp_path: Path) 
 
 
 def test_leases_and_slots_are_read_at_the_scrape(tmp_path: Path) -> None:
-    """B-METRICS: they follow the lease book, and a lease has nobody to tell."""
+    """B-METRICS-008, B-METRICS-009, B-METRICS-010: they follow the lease book; no lease is told of."""
 
     async def main() -> None:
         async with managed(tmp_path) as manager:

@@ -9,11 +9,10 @@ import psutil
 
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.interfaces import LaunchRequest
+from pool_lifecycle.wording import size
 
 LEAST_DISK = 16 * 2**20
 """Bytes that have to be free for the log: an engine whose log cannot be written tells nobody why it died."""
-
-UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def check_room(request: LaunchRequest) -> Iterator[Cause]:
@@ -47,12 +46,3 @@ def _check_disk(path: str) -> Iterator[Cause]:
     if free < LEAST_DISK:
         message = f"{folder!r} has {size(free)} of disk left, too little for the engine's log"
         yield Cause(FailureClass.PREFLIGHT, Stage.PREFLIGHT, message, remedy="free some disk space")
-
-
-def size(count: float) -> str:
-    """A number of bytes as people say it: `16.0 MiB`."""
-    for unit in UNITS:
-        if count < 1024 or unit == UNITS[-1]:
-            break
-        count /= 1024
-    return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"

@@ -14,6 +14,7 @@ class Exit(enum.IntEnum):
     NOTHING_CAN_RUN = 3
     STATE_DIR = 4
     STUCK = 5
+    NO_MODEL = 8
 
 
 BY_SIGNAL = 128
@@ -26,6 +27,7 @@ MEANINGS: dict[int, str] = {
     Exit.NOTHING_CAN_RUN: "run: every pool has ended, one or more for a failure that cannot heal by itself",
     Exit.STATE_DIR: "run, history: the state directory cannot be used, or another manager uses it",
     Exit.STUCK: "run: something of an engine could not be killed and is still there",
-    BY_SIGNAL + 2: "interrupted by a second Ctrl-C: what still ran was killed",
+    Exit.NO_MODEL: "stage: the model cannot be put in place; why was told",
+    BY_SIGNAL + 2: "interrupted by Ctrl-C; run: by a second one, and what still ran was killed",
     BY_SIGNAL + 15: "the same by a second SIGTERM",
 }

@@ -43,4 +43,5 @@ def as_json(pool_id: str, found: Iterable[Passage]) -> str:
 def _line(one: Passage) -> str:
     when = datetime.fromtimestamp(one.at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     cause = f" ({one.cause})" if one.cause else ""
-    return printable(f"{when}  {one.source} → {one.target}  {one.event}: {one.why}{cause}")
+    way = one.source if one.source == one.target else f"{one.source} → {one.target}"
+    return printable(f"{when}  {way}  {one.event}: {one.why}{cause}")

@@ -41,7 +41,7 @@ async def _run(config: Config, state_dir: Path, style: str, level: int) -> int:
     foreground = Foreground(manager)
     to = console()
     widest = max(len(spec.pool_id) for spec in config.pools)
-    said = _story(to, widest, foreground) if style != "json" else _json(foreground)
+    said = _story(to, widest, foreground, bars=style == "screen") if style != "json" else _json(foreground)
     with foreground.signals(), _logging(said, level):
         async with manager:
             if style == "json":
@@ -52,8 +52,8 @@ async def _run(config: Config, state_dir: Path, style: str, level: int) -> int:
                 return await foreground.run(config.pools)
 
 
-def _story(to: Console, widest: int, foreground: Foreground) -> logging.Handler:
-    return Story(to, widest, lambda: _broken(foreground))
+def _story(to: Console, widest: int, foreground: Foreground, *, bars: bool) -> logging.Handler:
+    return Story(to, widest, lambda: _broken(foreground), bars=bars)
 
 
 def _json(foreground: Foreground) -> logging.Handler:

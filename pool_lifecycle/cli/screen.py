@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -75,8 +76,19 @@ def table(pools: Iterable[PoolStatus], width: int) -> Table:
     for status in pools:
         state = Text(status.state, _STYLES.get(status.state, "cyan"))
         extra = (Text(seconds(status.since)), Text(f"{len(status.leases)}/{status.slots}")) if wide else ()
-        found.add_row(Text(status.pool_id), state, *extra, Text(printable(now(status))))
+        found.add_row(Text(status.pool_id), state, *extra, _now(status))
     return found
+
+
+def _now(status: PoolStatus) -> RenderableType:
+    """What happens at the moment, below a bar of how far its model is, if one is on its way."""
+    words, share = Text(printable(now(status))), status.staging.share if status.staging else None
+    if share is None:
+        return words
+    both = Table.grid(expand=True)
+    both.add_row(ProgressBar(total=1.0, completed=share))
+    both.add_row(words)
+    return both
 
 
 def now(status: PoolStatus) -> str:
@@ -89,9 +101,11 @@ def _parts(status: PoolStatus) -> Iterable[str]:
         yield _blockers(status.leases)
     elif status.ready:
         yield status.url or ""
-    else:
+    elif status.staging is None:
         yield "" if status.observed in status.next else status.observed
-    if status.next:
+    if status.staging is not None:
+        yield f"staging: {status.staging}"
+    elif status.next:
         yield status.next
     elif status.deadline_in is not None and not status.ready:
         yield f"{seconds(status.deadline_in)} left"

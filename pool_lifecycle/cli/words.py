@@ -130,18 +130,24 @@ def _told_elsewhere(fields: dict[str, Any]) -> bool:
 
 
 class Story(logging.Handler):
-    """Log records as lines for people: when, to which pool, what happened. `width` fits the pools' names."""
+    """Log records as lines for people: when, to which pool, what happened. `width` fits the pools' names.
 
-    def __init__(self, to: Console, width: int, on_broken: Callable[[], object]) -> None:
+    `bars`: there is a screen with bars as well, so that lines need not say how far a model is.
+    """
+
+    def __init__(
+        self, to: Console, width: int, on_broken: Callable[[], object], *, bars: bool = False
+    ) -> None:
         super().__init__()
         self._console = to
         self._width = width
         self._on_broken = on_broken
+        self._bars = bars
 
     def emit(self, record: logging.LogRecord) -> None:
         """A line; a warning in yellow, an error in red."""
         fields = getattr(record, "pool_lifecycle", {})
-        if _told_elsewhere(fields):
+        if _told_elsewhere(fields) or (self._bars and fields.get("event") == "StagingProgressed"):
             return
         pool_id = fields.get("pool_id", "")
         clock = Text(logging.Formatter().formatTime(record, "%H:%M:%S"), "dim")

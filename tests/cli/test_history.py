@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from pool_lifecycle.cli.commands import cli
 from pool_lifecycle.cli.exits import Exit
+from pool_lifecycle.kept import Passage
 from pool_lifecycle.sqlite_store import SqliteStore
 from tests.stored import a_passage, a_store, numbered
 
@@ -52,6 +53,13 @@ def test_it_is_told_while_a_manager_runs(running: SqliteStore, tmp_path: Path) -
     assert first == "2027-01-15 08:00:01  stopped → staging  start: reason 1"
     assert last == "2027-01-15 08:00:04  stopped → staging  start: reason 4 (\\x1b[2J no memory)"
     assert running.save(numbered(5), a_passage(5))
+
+
+def test_what_left_a_pool_as_it_was_is_told_as_such(running: SqliteStore, tmp_path: Path) -> None:
+    """A new manager that took over, a request that was refused: no arrow from a state to itself."""
+    running.save(numbered(5), Passage.adopted(numbered(5).snapshot, "a new manager took over", 1_800_000_005))
+    last = invoke("chat", "--state-dir", tmp_path).stdout.splitlines()[-1]
+    assert last == "2027-01-15 08:00:05  stopped  adopted: a new manager took over"
 
 
 def test_it_is_told_afterwards(running: SqliteStore, tmp_path: Path) -> None:

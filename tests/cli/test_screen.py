@@ -13,6 +13,7 @@ from pool_lifecycle.cli.screen import MARGIN, Screen, now, table
 from pool_lifecycle.lease import Blocker
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
 from pool_lifecycle.status import PoolStatus
+from pool_lifecycle.transfer import Transfer
 
 
 def status(state: PoolState, **changes: Any) -> PoolStatus:
@@ -46,6 +47,7 @@ def status(state: PoolState, **changes: Any) -> PoolStatus:
         next_attempt_in=None,
         deadline_in=None,
         observed="",
+        staging=None,
         explanation="",
     )
     return evolve(plain, **changes)
@@ -104,6 +106,45 @@ def test_it_fits_the_terminal(width: int) -> None:
     lines = drawn(pools, width).splitlines()
     assert max(map(len, lines)) <= (width if width < 72 else width - MARGIN)
     assert ("1 min 5 s" in "".join(lines)) == (width >= 72)
+
+
+ON_ITS_WAY = Transfer("file:a", int(1.2 * 2**30), int(4.7 * 2**30), 310.0 * 2**20, 11.3)
+
+
+@pytest.mark.parametrize(
+    ("pool", "says"),
+    [
+        (
+            status(PoolState.STAGING, staging=ON_ITS_WAY, observed="staging: 1", deadline_in=99.0),
+            "staging: 1.2 of 4.7 GiB, 310 MiB/s, 11.3 s left",
+        ),
+        (
+            status(PoolState.SURGING_STAGING, staging=ON_ITS_WAY),
+            "http://127.0.0.1:9; staging: 1.2 of 4.7 GiB, 310 MiB/s, 11.3 s left",
+        ),
+        (
+            status(PoolState.STAGING, staging=ON_ITS_WAY, last_error="it was cut off"),
+            "staging: 1.2 of 4.7 GiB, 310 MiB/s, 11.3 s left; it was cut off",
+        ),
+        (status(PoolState.STAGING, observed="staging file:a", deadline_in=9.0), "staging file:a; 9.0 s left"),
+    ],
+)
+def test_a_model_on_its_way_is_told_once(pool: PoolStatus, says: str) -> None:
+    """How far it is, how fast, how long yet; beside the address of what serves meanwhile."""
+    assert now(pool) == says
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_model_on_its_way_has_a_bar(width: int) -> None:
+    """As much of the column as of the model, above the numbers; none where nobody knows the whole."""
+    lines = drawn([status(PoolState.STAGING, staging=ON_ITS_WAY)], width).splitlines()
+    bar = next(line for line in lines if "━" in line and "staging" in line)
+    column = bar.split("│")[-2].strip(" ")
+    assert set(column) <= {"━", "╸", "╺"}
+    assert "staging: 1.2 of 4.7" in lines[lines.index(bar) + 1]
+    endless = drawn([status(PoolState.STAGING, staging=Transfer("file:a", 17))], width)
+    assert "━" not in endless.split("┡")[1].partition("\n")[2]
+    assert "17 bytes" in endless
 
 
 def test_hostile_text_is_shown_as_text() -> None:

@@ -72,6 +72,16 @@ def test_the_story_leaves_out_what_was_just_told() -> None:
     assert "start failed" in shown(to)
 
 
+def test_beside_a_bar_no_line_says_how_far_a_model_is() -> None:
+    """Without a screen, lines do, now and then."""
+    on_its_way = record("chat: staging a: 1 of 2", pool_id="chat", event="StagingProgressed")
+    to = terminal()
+    Story(to, 4, print, bars=True).handle(on_its_way)
+    assert shown(to) == ""
+    Story(to, 4, print).handle(on_its_way)
+    assert "staging a: 1 of 2" in shown(to)
+
+
 class Broken(io.StringIO):
     """A terminal or a pipe that is gone."""
 

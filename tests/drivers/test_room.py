@@ -81,11 +81,3 @@ def test_the_real_host_is_really_asked(tmp_path: Path) -> None:
     """No host has this much memory, and every test host has room for a log."""
     (cause,) = causes(tmp_path, 2**60)
     assert not cause.heals
-
-
-@pytest.mark.parametrize(
-    ("count", "said"), [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (2**50, "1024.0 TiB")]
-)
-def test_sizes_are_said_as_people_say_them(count: int, said: str) -> None:
-    """With the unit that fits."""
-    assert room.size(count) == said
