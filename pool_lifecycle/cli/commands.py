@@ -12,17 +12,18 @@ import click
 from rich.text import Text
 
 from pool_lifecycle import __version__
+from pool_lifecycle.cli import apply as applying
 from pool_lifecycle.cli import capability_table
 from pool_lifecycle.cli import history as past
-from pool_lifecycle.cli import stage as staging
 from pool_lifecycle.cli.exits import BY_SIGNAL, MEANINGS, Exit
 from pool_lifecycle.cli.run import FORMATS, fitting_format
 from pool_lifecycle.cli.run import run as run_pools
+from pool_lifecycle.cli.running import NobodyRuns, Running
+from pool_lifecycle.cli.watching import Watch
 from pool_lifecycle.cli.words import config_as_json, console, printable, problems_as_json, show_pools, told
 from pool_lifecycle.config import Config, load
 from pool_lifecycle.diagrams import DIAGRAMS
 from pool_lifecycle.errors import ConfigError, StateDirError, StoreError
-from pool_lifecycle.references import Reference, digest_defect
 from pool_lifecycle.simulation import WEEK, as_json, as_text, load_trace, picture, replay
 
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items())
@@ -50,17 +51,18 @@ Examples:
 
 """
 
-_STAGE_EXAMPLES = """\b
-Examples:
-  pool-lifecycle stage /models/chat.gguf
-  pool-lifecycle stage hf:org/repo@main::file=chat.gguf --cache-dir /var/lib/models --limit 200GiB
-
-"""
-
 _RUN_EXAMPLES = """\b
 Examples:
   pool-lifecycle run pools.toml
   pool-lifecycle run pools.toml --state-dir /var/lib/pools | tee pools.log
+  pool-lifecycle run pools.toml --watch
+
+"""
+
+_APPLY_EXAMPLES = """\b
+Examples:
+  pool-lifecycle apply pools.toml --plan
+  pool-lifecycle apply pools.toml
 
 """
 
@@ -79,7 +81,7 @@ def cli() -> None:
     Examples:
       pool-lifecycle check pools.toml
       pool-lifecycle run pools.toml
-      pool-lifecycle stage https://example.org/chat.gguf
+      pool-lifecycle apply pools.toml --plan
       pool-lifecycle history chat --state-dir pools.state
       pool-lifecycle simulate pools.toml crashes.jsonl -o crashes.svg
       pool-lifecycle diagram breaker --format svg -o breaker.svg
@@ -144,18 +146,24 @@ def capabilities(file: Path | None, as_json: bool) -> None:
     help="screen: a table kept up to date below lines for people; lines: these lines only; json: one JSON "
     "object a line. Without it: screen on a terminal, json where the output is piped.",
 )
+@click.option("--watch", is_flag=True, help="Read FILE again whenever it changes; go on until a signal.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell details too.")
-def run(file: Path, state_dir: Path | None, style: str | None, verbose: bool) -> None:
+def run(file: Path, state_dir: Path | None, style: str | None, watch: bool, verbose: bool) -> None:
     """Run every pool of FILE until all have ended, or until Ctrl-C or SIGTERM.
 
     The first signal drains the pools: no new leases, those in flight may finish within the pool's
     `limits.drain`. A second one kills what still runs. By itself it ends when no pool runs and none can come
     back.
+
+    On SIGHUP, or with --watch when FILE has changed, FILE is read again: pools that are declared differently
+    by then are changed, all others are not touched. A SIGHUP because its terminal is gone is a wish to stop.
     """
     try:
+        watching = Watch(file) if watch else None
         config = load(file)
         level = logging.DEBUG if verbose else logging.INFO
-        code = run_pools(config, _state_dir(config, state_dir), style or fitting_format(console()), level)
+        where, style = _state_dir(config, state_dir), style or fitting_format(console())
+        code = run_pools(config, where, style, level, watching)
     except ConfigError as error:
         told(error.problems, console(sys.stderr))
         sys.exit(Exit.BAD_CONFIG)
@@ -166,37 +174,60 @@ def run(file: Path, state_dir: Path | None, style: str | None, verbose: bool) ->
     sys.exit(code)
 
 
-@cli.command(epilog=_STAGE_EXAMPLES + _EPILOG, short_help="Put a model in place, and say what it is.")
-@click.argument("reference")
-@click.option("--digest", help="The model's: sha256: and 64 hexadecimal digits. No other is taken.")
+@cli.command(epilog=_APPLY_EXAMPLES + _EPILOG, short_help="Change the pools that run, as a file says.")
+@_FILE
 @click.option(
-    "--cache-dir",
+    "--state-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    default=staging.usual_folder,
-    show_default="~/.cache/pool-lifecycle/models",
-    help="Where fetched models are kept: the same folder as `manager.models.folder` of the file of pools.",
+    help="Where the manager keeps its files, as given to `run`. Without it: as `run` chooses it.",
 )
-@click.option("--limit", help="How much may be kept there, such as 200GiB.")
+@click.option("--plan", "only_plan", is_flag=True, help="Only say what would be changed.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def stage(reference: str, digest: str | None, cache_dir: Path, limit: str | None, as_json: bool) -> None:
-    """Put the model that REFERENCE names in place, or check one that lies on this host; say what it is.
+def apply(file: Path, state_dir: Path | None, only_plan: bool, as_json: bool) -> None:
+    """Say what FILE would change of the pools that `pool-lifecycle run FILE` runs, then have it changed.
 
-    REFERENCE is as in a file of pools: /models/a.gguf, hf:org/repo@revision::file=a.gguf, https://host/a.gguf.
-    A download that was cut short, or interrupted, is gone on with by the next one.
+    Only pools that are declared differently by now are touched, each on its own. It returns when all of them
+    have become as declared or have failed to, and says which. Ctrl-C ends the waiting, not the changes.
     """
-    if digest is not None and (defect := digest_defect(digest)) is not None:
-        raise click.BadParameter(defect, param_hint="--digest")
     try:
-        wanted = staging.Wanted(Reference.parse(reference), digest, cache_dir, staging.bytes_of(limit))
-    except ConfigError as error:
-        raise click.BadParameter(error.problems[0].valid, param_hint="REFERENCE") from error
-    except ValueError as error:
-        raise click.BadParameter("must be a size such as 200GiB", param_hint="--limit") from error
-    try:
-        sys.exit(staging.run(wanted, as_json=as_json))
+        config = load(file)
+        root = _state_dir(config, state_dir).absolute()
+        with Running(root) as running:
+            code = _applied(applying.ask(file, config, root, running), root, running, only_plan, as_json)
     except ConfigError as error:
         told(error.problems, console(sys.stderr))
         sys.exit(Exit.BAD_CONFIG)
+    except StateDirError as error:
+        _end_without_state_dir(error)
+    except NobodyRuns:
+        _end(f"no manager runs in {str(root)!r}; begin with `pool-lifecycle run {file}`", Exit.NOT_RUNNING)
+    except applying.NotTheOne as error:
+        _end(str(error), Exit.NOT_RUNNING)
+    except applying.EndedMeanwhile:
+        _end("the manager has ended meanwhile", Exit.NOT_APPLIED)
+    except KeyboardInterrupt:
+        _end("not waited for any more; the manager goes on with it", BY_SIGNAL + signal.SIGINT)
+    sys.exit(code)
+
+
+def _applied(asked: applying.Asked, root: Path, running: Running, only_plan: bool, as_json: bool) -> int:
+    to = console()
+    if not as_json:
+        applying.show_plan(asked, to)
+    if not (as_json or only_plan) and to.is_terminal:
+        to.print(Text(f"told pid {running.pid}, whose own output says how it goes", "dim"), soft_wrap=True)
+    found = None if only_plan else applying.carried_out(asked, root, running)
+    code = Exit.OK if found is None else applying.code_of(found)
+    if as_json:
+        click.echo(applying.as_json(asked, found, ok=code is Exit.OK))
+    elif found is not None:
+        applying.show_outcome(found, to)
+    return code
+
+
+def _end(what: str, code: int) -> NoReturn:
+    console(sys.stderr).print(Text(printable(what), "bold red"), soft_wrap=True)
+    sys.exit(code)
 
 
 def _end_without_state_dir(error: StateDirError | StoreError) -> NoReturn:

@@ -14,20 +14,22 @@ class Exit(enum.IntEnum):
     NOTHING_CAN_RUN = 3
     STATE_DIR = 4
     STUCK = 5
-    NO_MODEL = 8
+    NOT_RUNNING = 6
+    NOT_APPLIED = 7
 
 
 BY_SIGNAL = 128
 """Plus the number of the signal that cut a command short: 130 for Ctrl-C, 143 for SIGTERM."""
 
 MEANINGS: dict[int, str] = {
-    Exit.OK: "fine: the file is right, or every pool was stopped as asked",
+    Exit.OK: "fine: the file is right, every pool was stopped as asked, or every pool is as declared",
     Exit.BAD_CONFIG: "the configuration, or the trace, is wrong; every problem was told",
     Exit.USAGE: "the command line itself is wrong, or something it needs is not installed",
     Exit.NOTHING_CAN_RUN: "run: every pool has ended, one or more for a failure that cannot heal by itself",
-    Exit.STATE_DIR: "run, history: the state directory cannot be used, or another manager uses it",
+    Exit.STATE_DIR: "run, history, apply: the state directory cannot be used, or another manager uses it",
     Exit.STUCK: "run: something of an engine could not be killed and is still there",
-    Exit.NO_MODEL: "stage: the model cannot be put in place; why was told",
-    BY_SIGNAL + 2: "interrupted by Ctrl-C; run: by a second one, and what still ran was killed",
+    Exit.NOT_RUNNING: "apply: no `run` of this file is under way, so nothing was changed",
+    Exit.NOT_APPLIED: "apply: a pool did not become as declared, or the run ended meanwhile; each was told",
+    BY_SIGNAL + 2: "interrupted by a second Ctrl-C: what still ran was killed",
     BY_SIGNAL + 15: "the same by a second SIGTERM",
 }

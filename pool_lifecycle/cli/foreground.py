@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 from attrs import define, field
@@ -35,9 +35,14 @@ ECHO = 0.05
 
 @define(eq=False)
 class Foreground:
-    """One run of a manager. The first wish to stop drains the pools, a second one kills what still runs."""
+    """One run of a manager. The first wish to stop drains the pools, a second one kills what still runs.
+
+    `lasting`: it goes on when no pool can run any more, as what is declared may change.
+    """
 
     manager: PoolManager
+    lasting: bool = False
+    _wanted: frozenset[str] = field(default=frozenset(), init=False)
     _stops: list[int] = field(factory=list, init=False)
     _stopped_at: float = field(default=0.0, init=False)
     _changed: asyncio.Event = field(factory=asyncio.Event, init=False)
@@ -45,12 +50,12 @@ class Foreground:
     _stuck: bool = field(default=False, init=False)
 
     @contextlib.contextmanager
-    def signals(self) -> Iterator[None]:
-        """Within it, Ctrl-C, SIGTERM and a terminal that goes away are wishes to stop."""
+    def signals(self, hung_up: Callable[[], None] | None = None) -> Iterator[None]:
+        """Within it, Ctrl-C and SIGTERM are wishes to stop; so is SIGHUP, unless `hung_up` says more."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self.stop, signal.SIGINT)
         loop.add_signal_handler(signal.SIGTERM, self.stop, signal.SIGTERM)
-        loop.add_signal_handler(signal.SIGHUP, self.unheard)
+        loop.add_signal_handler(signal.SIGHUP, hung_up or self.unheard)
         try:
             yield
         finally:
@@ -77,22 +82,41 @@ class Foreground:
         if not self._stops:
             self.stop(signal.SIGHUP)
 
-    async def run(self, specs: tuple[PoolSpec, ...]) -> int:
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody wants it to end."""
+        return bool(self._stops)
+
+    def declare(self, specs: Iterable[PoolSpec]) -> None:
+        """These are the pools that it is about."""
+        self._wanted = frozenset(spec.pool_id for spec in specs)
+
+    async def run(
+        self, specs: tuple[PoolSpec, ...], begun: Callable[[], Coroutine[Any, Any, None]] | None = None
+    ) -> int:
         """Bring every pool up, in parallel; return the exit code when all is over.
 
-        What an earlier run has left of pools that are declared no more is ended.
+        What an earlier run has left of pools that are declared no more is ended. `begun` is called once every
+        pool is there.
         """
         self.manager.observe(lambda _: self._changed.set())
+        self.declare(specs)
         pools = [await self.manager.add(spec) for spec in specs]
+        if begun is not None:
+            await begun()
         if left := self.manager.unclaimed:
             LOGGER.warning("no longer declared, and ended if it still runs: %s", ", ".join(left))
-            self._begin(self.manager.end_unclaimed())
-        self._begin(*map(_start, pools))
-        while not self._stops and (self._tasks or not all(map(over, pools))):
+            self.begin(self.manager.end_unclaimed())
+        self.begin(*map(_start, pools))
+        while not self._stops and (self.lasting or self._tasks or not all(map(over, self._pools()))):
             await self._change()
         if self._stops:
-            await self._stop_all(pools)
-        return self._code(pools)
+            await self.manager.withdraw()
+            await self._stop_all(list(self.manager))
+        return self._code(self._pools())
+
+    def _pools(self) -> list[Pool]:
+        return [pool for pool in self.manager if pool.pool_id in self._wanted]
 
     async def _stop_all(self, pools: list[Pool]) -> None:
         """But for those that are to outlive this."""
@@ -103,12 +127,12 @@ class Foreground:
             return
         limit = seconds(max(pool.spec.limits.drain for pool in pools))
         self._say(f"stopping; leases in flight have up to {limit}, a second signal kills at once")
-        self._begin(*(self._ending(pool.drain()) for pool in pools))
+        self.begin(*(self._ending(pool.drain()) for pool in pools))
         while self._tasks and len(self._stops) == 1:
             await self._change()
         if self._tasks:
             self._say("killing what is left")
-            self._begin(*(self._ending(pool.stop(grace=0.0)) for pool in pools))
+            self.begin(*(self._ending(pool.stop(grace=0.0)) for pool in pools))
         while self._tasks:
             await self._change()
 
@@ -120,7 +144,8 @@ class Foreground:
         except PoolLifecycleError as error:
             LOGGER.debug("%s", error)
 
-    def _begin(self, *work: Coroutine[Any, Any, None]) -> None:
+    def begin(self, *work: Coroutine[Any, Any, None]) -> None:
+        """Do this meanwhile; while it lasts, the run does."""
         for one in work:
             task = asyncio.create_task(one)
             self._tasks.add(task)

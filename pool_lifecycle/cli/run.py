@@ -7,13 +7,16 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from rich.console import Console
 
 from pool_lifecycle.cli.foreground import Foreground
+from pool_lifecycle.cli.rereading import Rereading
 from pool_lifecycle.cli.screen import INTERVAL, Screen
+from pool_lifecycle.cli.terminal import Terminal
+from pool_lifecycle.cli.watching import Watch
 from pool_lifecycle.cli.words import Lines, Story, console, printable
 from pool_lifecycle.config import Config
 from pool_lifecycle.logs import LOGGER, JsonFormatter
@@ -30,30 +33,46 @@ def fitting_format(to: Console) -> str:
     return "lines" if to.is_dumb_terminal else "screen"
 
 
-def run(config: Config, state_dir: Path, style: str, level: int) -> int:
-    """Run the pools of a file; return the exit code. Raises StateDirError, and ConfigError for a driver."""
-    return asyncio.run(_run(config, state_dir, style, level))
+def run(config: Config, state_dir: Path, style: str, level: int, watch: Watch | None = None) -> int:
+    """Run the pools of a file; return the exit code. Raises StateDirError, and ConfigError for a driver.
+
+    With `watch` the file is read again whenever that sees it change.
+    """
+    return asyncio.run(_run(config, state_dir, style, level, watch))
 
 
-async def _run(config: Config, state_dir: Path, style: str, level: int) -> int:
+async def _run(config: Config, state_dir: Path, style: str, level: int, watch: Watch | None) -> int:
     declared = config.manager
     manager = PoolManager(state_dir, restarts=declared.restarts, blame=declared.blame, models=declared.models)
-    foreground = Foreground(manager)
+    foreground = Foreground(manager, lasting=watch is not None)
+    file = Rereading(config, foreground, Terminal())
     to = console()
     widest = max(len(spec.pool_id) for spec in config.pools)
-    said = _story(to, widest, foreground, bars=style == "screen") if style != "json" else _json(foreground)
-    with foreground.signals(), _logging(said, level):
-        async with manager:
+    said = _story(to, widest, foreground) if style != "json" else _json(foreground)
+    with foreground.signals(file.hung_up), _logging(said, level):
+        async with manager, _rereading(file, watch):
             if style == "json":
-                return await foreground.run(config.pools)
+                return await foreground.run(config.pools, file.begun)
             where = printable(str(manager.paths.root))
             to.print(f"State in {where}, engines' output in {where}/logs. Ctrl-C stops.", markup=False)
             with _screen(manager, foreground, to) if style == "screen" else contextlib.nullcontext():
-                return await foreground.run(config.pools)
+                return await foreground.run(config.pools, file.begun)
 
 
-def _story(to: Console, widest: int, foreground: Foreground, *, bars: bool) -> logging.Handler:
-    return Story(to, widest, lambda: _broken(foreground), bars=bars)
+@contextlib.asynccontextmanager
+async def _rereading(file: Rereading, watch: Watch | None) -> AsyncIterator[None]:
+    """Within it the file is read again when that is to be; at its end nothing is written down any more."""
+    watching = None if watch is None else asyncio.create_task(file.watch(watch))
+    try:
+        yield
+    finally:
+        if watching is not None:
+            watching.cancel()
+        await file.close()
+
+
+def _story(to: Console, widest: int, foreground: Foreground) -> logging.Handler:
+    return Story(to, widest, lambda: _broken(foreground))
 
 
 def _json(foreground: Foreground) -> logging.Handler:
