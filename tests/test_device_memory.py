@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from pool_lifecycle.causes import Cause, FailureClass, Stage
-from pool_lifecycle.device_memory import LOOK, until_enough
+from pool_lifecycle.device_memory import LOOK, shortage, until_enough
 from pool_lifecycle.host import Host
 from pool_lifecycle.interfaces import Device
 from pool_lifecycle.plugins import Drivers, Interface
@@ -60,6 +60,29 @@ async def test_only_its_own_devices_matter() -> None:
 async def test_where_nothing_is_known_nothing_is_waited_for(needs: int | None) -> None:
     """No need declared, or no device seen."""
     await until_enough(spec(needs), a_host_with(MemoryGpuProbe()), lambda _: None)
+
+
+@virtually
+async def test_a_shortage_says_where_and_by_how_much() -> None:
+    """B-RELOAD-x2: at once, as it is now; of the pool's own devices only."""
+    host = a_host_with(MemoryGpuProbe([device(0, 7 * GIB), device(1, 20 * GIB)]))
+    cause = await shortage(spec(mask="0"), host, 10 * GIB)
+    assert cause is not None
+    assert cause.message == f"device 0 has {7 * GIB} bytes free, {3 * GIB} too few of {10 * GIB}"
+    assert cause.stage is Stage.PREFLIGHT
+    assert "strategy" in cause.remedy
+    assert await shortage(spec(mask="1"), host, 10 * GIB) is None
+    assert await shortage(spec(), host, 7 * GIB) is None
+
+
+@pytest.mark.parametrize("needs", [None, 10 * GIB])
+@virtually
+async def test_where_nothing_is_known_nothing_is_short(needs: int | None) -> None:
+    """No need known, or no device seen, or a probe that fails."""
+    probe = MemoryGpuProbe()
+    assert await shortage(spec(), a_host_with(probe), needs) is None
+    probe.fail(Cause(FailureClass.UNKNOWN, Stage.PREFLIGHT, "the driver hangs"))
+    assert await shortage(spec(), a_host_with(probe), needs) is None
 
 
 @virtually

@@ -159,6 +159,24 @@ def test_removing_says_whether_there_was_a_file(tmp_path: Path) -> None:
 # --- reading a document ----------------------------------------------------------------------------
 
 
+def test_the_address_of_a_document_is_that_of_the_engine(tmp_path: Path) -> None:
+    """So that who goes on knows whether it names the engine that serves."""
+    path = tmp_path / "chat.json"
+    Handoff.of(PoolSpec("chat", EngineSpec("engine")), url="http://here:80", model_path=None).write(path)
+    assert handoff.url_at(path) == "http://here:80"
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "{", "[]", "null", '{"url": 7}', '{"pool_id": "chat"}', "\xff"]
+)
+def test_what_is_no_document_has_no_address(tmp_path: Path, text: str | None) -> None:
+    """Whatever lies there, or nothing."""
+    path = tmp_path / "chat.json"
+    if text is not None:
+        path.write_bytes(text.encode("latin-1"))
+    assert handoff.url_at(path) is None
+
+
 def test_our_own_document_can_be_read_back() -> None:
     """What one manager writes another registry takes."""
     assert handoff.read(json.loads(READY.to_json())) == {

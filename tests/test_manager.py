@@ -27,7 +27,20 @@ from pool_lifecycle.spec import EngineSpec, PoolSpec
 from pool_lifecycle.store import MemoryStore
 from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import EngineScript, MemoryHealthProbe, MemoryLauncher, MemoryStager
-from tests.worlds import BROKEN, NEVER_READY, STUBBORN, UNKILLABLE, a_spec, a_world, drivers_of, virtually
+from tests.worlds import (
+    BROKEN,
+    NEVER_READY,
+    NEW,
+    OLD,
+    STUBBORN,
+    UNKILLABLE,
+    a_spec,
+    a_world,
+    drivers_of,
+    virtually,
+)
+
+DIGEST = f"sha256:{0:064x}"
 
 
 def a_manager(folder: Path, script: EngineScript | None = None) -> tuple[PoolManager, MemoryLauncher]:
@@ -50,6 +63,27 @@ async def test_pools_are_found_by_name_and_in_order() -> None:
         assert [status.pool_id for status in world.manager.status()] == ["b", "chat"]
         with pytest.raises(PoolNotFound, match="pool 'c' not found; known pools: b, chat"):
             world.manager["c"]
+
+
+@virtually
+async def test_models_in_use_are_those_of_engines_and_of_what_comes_next() -> None:
+    """B-PRELOAD-x1: what serves, what a change is to bring, and what a stopped pool would start with."""
+    async with a_world() as world:
+        await world.manager.add(a_spec("other", model="file:/other.gguf"))
+        await world.manager.add(a_spec("without", model=None))
+        in_use = world.pool.host.models_in_use
+        assert in_use() == {(OLD, None), ("file:/other.gguf", None)}
+        await world.ready()
+        world.pool.acquire("me")
+        changing = await world.began(world.pool.reload(NEW, digest=DIGEST, strategy="surge"))
+        assert {(OLD, None), (NEW, DIGEST)} < in_use()
+        await changing
+        assert world.pool.state is PoolState.RETIRING
+        assert {(OLD, None), (NEW, DIGEST)} < in_use()
+        await world.pool.reached("ready")
+        assert in_use() == {(NEW, DIGEST), ("file:/other.gguf", None)}
+        await world.pool.stop()
+        assert (NEW, DIGEST) in in_use()
 
 
 @virtually

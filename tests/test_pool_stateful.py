@@ -18,14 +18,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pool_lifecycle import actor
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.errors import LeaseRefused
-from pool_lifecycle.events import Event, Reload, Strategy, Target
+from pool_lifecycle.events import Event, Strategy
 from pool_lifecycle.interfaces import LaunchRequest
 from pool_lifecycle.lease import Lease
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
 from pool_lifecycle.manager import PoolManager
 from pool_lifecycle.restart.circuit import Breaker
-from pool_lifecycle.snapshot import Effect, Snapshot
-from pool_lifecycle.spec import Limits
+from pool_lifecycle.snapshot import Effect, Instance, Snapshot
+from pool_lifecycle.spec import Limits, PoolSpec
 from pool_lifecycle.step import step
 from pool_lifecycle.testing.memory import (
     EngineScript,
@@ -65,6 +65,7 @@ STAGINGS = (
 )
 STATUSES = (ExitStatus(code=0), ExitStatus(code=1), ExitStatus(signal=9), ExitStatus())
 MODELS = ("file:/a", "file:/b", "file:/c")
+ARGS: tuple[tuple[str, ...], ...] = ((), ("--one",), ("--two",))
 
 
 def lawful_step(before: Snapshot, event: Event, now: float) -> tuple[Snapshot, tuple[Effect, ...]]:
@@ -99,10 +100,11 @@ class PoolMachine(RuleBasedStateMachine):
 
     async def _open(self) -> None:
         await self.manager.__aenter__()
-        breaker = Breaker(threshold=3, timeout=40.0, stable=15.0)
-        self.pool = await self.manager.add(
-            a_spec(model=MODELS[0], slots=SLOTS, limits=LIMITS, breaker=breaker)
-        )
+        self.pool = await self.manager.add(self.spec(ARGS[0], SLOTS, 4.0))
+
+    def spec(self, args: tuple[str, ...], slots: int, proving: float) -> PoolSpec:
+        breaker, limits = Breaker(threshold=3, timeout=40.0, stable=15.0), evolve(LIMITS, proving=proving)
+        return a_spec(model=MODELS[0], slots=slots, limits=limits, breaker=breaker, engine={"args": args})
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(work)
@@ -138,14 +140,17 @@ class PoolMachine(RuleBasedStateMachine):
     def drain(self, deadline: float | None) -> None:
         self.ask(self.pool.drain(deadline))
 
-    @rule(model=st.sampled_from(MODELS), strategy=st.sampled_from(("drain_first", "stage_first")))
-    def reload(self, model: str, strategy: str) -> None:
-        self.ask(self.pool.reload(model, strategy=strategy, drain_deadline=5.0))
+    @rule(
+        model=st.sampled_from(MODELS),
+        strategy=st.sampled_from(Strategy),
+        otherwise=st.sampled_from((None, "stage_first")),
+    )
+    def reload(self, model: str, strategy: Strategy, otherwise: str | None) -> None:
+        self.ask(self.pool.reload(model, strategy=strategy, otherwise=otherwise, drain_deadline=5.0))
 
-    @precondition(lambda self: self.pool.state is PoolState.READY)
-    @rule(model=st.sampled_from(MODELS))
-    def surge(self, model: str) -> None:
-        self.pool.tell(Reload(Target(model), Strategy.SURGE))
+    @rule(args=st.sampled_from(ARGS), slots=st.integers(1, SLOTS), proving=st.sampled_from((0.0, 4.0)))
+    def redeclare(self, args: tuple[str, ...], slots: int, proving: float) -> None:
+        self.ask(self.pool.redeclared(self.spec(args, slots, proving), strategy="surge"))
 
     @rule(wish=st.sampled_from(("resume", "reset", "allow_one")))
     def operate(self, wish: str) -> None:
@@ -157,7 +162,7 @@ class PoolMachine(RuleBasedStateMachine):
             self.leases.append(self.pool.acquire("somebody", ttl=ttl))
         except LeaseRefused:
             serving = LIFECYCLE.states[self.pool.state].serving
-            assert not serving or self.pool.book.count == SLOTS
+            assert not serving or self.pool.book.free == 0
 
     @rule()
     def wait_for_a_lease(self) -> None:
@@ -217,14 +222,23 @@ class PoolMachine(RuleBasedStateMachine):
             assert snapshot.server is not None
             assert snapshot.server.token in living
             assert (self.folder / "engines/chat.json").exists()
+            self._is_launched_as_declared(snapshot.server)
         if snapshot.state is PoolState.STOPPED:
             assert living <= {one.token for one in snapshot.quarantine}
             assert not (self.folder / "engines/chat.json").exists()
 
+    def _is_launched_as_declared(self, server: Instance) -> None:
+        """What is known of the engine that serves is what it was launched with."""
+        (engine,) = [one for one in self.launcher.engines if one.request.token == server.token]
+        spec, status = self.pool.spec_of(server.target), self.pool.status()
+        assert engine.request.command.argv[1:] == spec.engine.args
+        assert status.model == server.target.model
+
     def _leases_fit(self, snapshot: Snapshot) -> None:
         """S9 LeaseBound, S10 NoGrantAfterDrain: the gate is open where the table says, on the server."""
         book = self.pool.book
-        assert 0 <= book.count <= SLOTS
+        for one in snapshot.engines:
+            assert book.count_on(one.generation) <= SLOTS
         generations = {one.generation for one in snapshot.engines}
         assert {lease.generation for lease in book.active()} <= generations
         assert (book._limit > 0) == LIFECYCLE.states[snapshot.state].serving

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pool_lifecycle.errors import StateDirError
+from pool_lifecycle.errors import ConfigError, StateDirError
+from pool_lifecycle.spec import EngineSpec, PoolSpec
 from pool_lifecycle.statedir import Lock, StateDir
 from tests.programs import conversing, said, say
 
@@ -24,7 +25,17 @@ def test_everything_has_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert paths.pid("chat") == str(tmp_path / "run/chat.pid")
     assert paths.handoff("chat") == str(tmp_path / "engines/chat.json")
     assert paths.crash_logs("chat") == str(tmp_path / "crashes/chat")
+    assert paths.log("chat", aside=True) == str(tmp_path / "logs/chat+.log")
+    assert paths.pid("chat", aside=True) == str(tmp_path / "run/chat+.pid")
+    assert paths.models() == str(tmp_path / "models")
     assert paths.database == str(tmp_path / "state.db")
+
+
+@pytest.mark.parametrize("name", ["chat+", "+", "a+b"])
+def test_no_pool_has_the_files_of_an_engine_beside_another_one(name: str) -> None:
+    """Names of pools have no such character."""
+    with pytest.raises(ConfigError, match="pool_id"):
+        PoolSpec(name, EngineSpec("engine"))
 
 
 def test_its_folders_are_private(tmp_path: Path) -> None:
