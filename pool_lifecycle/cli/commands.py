@@ -15,6 +15,7 @@ from pool_lifecycle import __version__
 from pool_lifecycle.cli import apply as applying
 from pool_lifecycle.cli import capability_table
 from pool_lifecycle.cli import history as past
+from pool_lifecycle.cli import stage as staging
 from pool_lifecycle.cli.exits import BY_SIGNAL, MEANINGS, Exit
 from pool_lifecycle.cli.run import FORMATS, fitting_format
 from pool_lifecycle.cli.run import run as run_pools
@@ -24,6 +25,7 @@ from pool_lifecycle.cli.words import config_as_json, console, printable, problem
 from pool_lifecycle.config import Config, load
 from pool_lifecycle.diagrams import DIAGRAMS
 from pool_lifecycle.errors import ConfigError, StateDirError, StoreError
+from pool_lifecycle.references import Reference, digest_defect
 from pool_lifecycle.simulation import WEEK, as_json, as_text, load_trace, picture, replay
 
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items())
@@ -48,6 +50,13 @@ _HISTORY_EXAMPLES = """\b
 Examples:
   pool-lifecycle history chat --state-dir pools.state
   pool-lifecycle history chat --state-dir /var/lib/pools --limit 1000 --format json
+
+"""
+
+_STAGE_EXAMPLES = """\b
+Examples:
+  pool-lifecycle stage /models/chat.gguf
+  pool-lifecycle stage hf:org/repo@main::file=chat.gguf --cache-dir /var/lib/models --limit 200GiB
 
 """
 
@@ -82,6 +91,7 @@ def cli() -> None:
       pool-lifecycle check pools.toml
       pool-lifecycle run pools.toml
       pool-lifecycle apply pools.toml --plan
+      pool-lifecycle stage https://example.org/chat.gguf
       pool-lifecycle history chat --state-dir pools.state
       pool-lifecycle simulate pools.toml crashes.jsonl -o crashes.svg
       pool-lifecycle diagram breaker --format svg -o breaker.svg
@@ -228,6 +238,39 @@ def _applied(asked: applying.Asked, root: Path, running: Running, only_plan: boo
 def _end(what: str, code: int) -> NoReturn:
     console(sys.stderr).print(Text(printable(what), "bold red"), soft_wrap=True)
     sys.exit(code)
+
+
+@cli.command(epilog=_STAGE_EXAMPLES + _EPILOG, short_help="Put a model in place, and say what it is.")
+@click.argument("reference")
+@click.option("--digest", help="The model's: sha256: and 64 hexadecimal digits. No other is taken.")
+@click.option(
+    "--cache-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=staging.usual_folder,
+    show_default="~/.cache/pool-lifecycle/models",
+    help="Where fetched models are kept: the same folder as `manager.models.folder` of the file of pools.",
+)
+@click.option("--limit", help="How much may be kept there, such as 200GiB.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def stage(reference: str, digest: str | None, cache_dir: Path, limit: str | None, as_json: bool) -> None:
+    """Put the model that REFERENCE names in place, or check one that lies on this host; say what it is.
+
+    REFERENCE is as in a file of pools: /models/a.gguf, hf:org/repo@revision::file=a.gguf, https://host/a.gguf.
+    A download that was cut short, or interrupted, is gone on with by the next one.
+    """
+    if digest is not None and (defect := digest_defect(digest)) is not None:
+        raise click.BadParameter(defect, param_hint="--digest")
+    try:
+        wanted = staging.Wanted(Reference.parse(reference), digest, cache_dir, staging.bytes_of(limit))
+    except ConfigError as error:
+        raise click.BadParameter(error.problems[0].valid, param_hint="REFERENCE") from error
+    except ValueError as error:
+        raise click.BadParameter("must be a size such as 200GiB", param_hint="--limit") from error
+    try:
+        sys.exit(staging.run(wanted, as_json=as_json))
+    except ConfigError as error:
+        told(error.problems, console(sys.stderr))
+        sys.exit(Exit.BAD_CONFIG)
 
 
 def _end_without_state_dir(error: StateDirError | StoreError) -> NoReturn:

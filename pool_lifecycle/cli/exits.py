@@ -16,6 +16,7 @@ class Exit(enum.IntEnum):
     STUCK = 5
     NOT_RUNNING = 6
     NOT_APPLIED = 7
+    NO_MODEL = 8
 
 
 BY_SIGNAL = 128
@@ -30,6 +31,7 @@ MEANINGS: dict[int, str] = {
     Exit.STUCK: "run: something of an engine could not be killed and is still there",
     Exit.NOT_RUNNING: "apply: no `run` of this file is under way, so nothing was changed",
     Exit.NOT_APPLIED: "apply: a pool did not become as declared, or the run ended meanwhile; each was told",
-    BY_SIGNAL + 2: "interrupted by a second Ctrl-C: what still ran was killed",
+    Exit.NO_MODEL: "stage: the model cannot be put in place; why was told",
+    BY_SIGNAL + 2: "interrupted by Ctrl-C; run: by a second one, and what still ran was killed",
     BY_SIGNAL + 15: "the same by a second SIGTERM",
 }

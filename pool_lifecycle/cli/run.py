@@ -48,7 +48,7 @@ async def _run(config: Config, state_dir: Path, style: str, level: int, watch: W
     file = Rereading(config, foreground, Terminal())
     to = console()
     widest = max(len(spec.pool_id) for spec in config.pools)
-    said = _story(to, widest, foreground) if style != "json" else _json(foreground)
+    said = _story(to, widest, foreground, bars=style == "screen") if style != "json" else _json(foreground)
     with foreground.signals(file.hung_up), _logging(said, level):
         async with manager, _rereading(file, watch):
             if style == "json":
@@ -71,8 +71,8 @@ async def _rereading(file: Rereading, watch: Watch | None) -> AsyncIterator[None
         await file.close()
 
 
-def _story(to: Console, widest: int, foreground: Foreground) -> logging.Handler:
-    return Story(to, widest, lambda: _broken(foreground))
+def _story(to: Console, widest: int, foreground: Foreground, *, bars: bool) -> logging.Handler:
+    return Story(to, widest, lambda: _broken(foreground), bars=bars)
 
 
 def _json(foreground: Foreground) -> logging.Handler:
