@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from pool_lifecycle.cancelling import heed
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.device_memory import until_enough
-from pool_lifecycle.errors import DriverError, PoolLifecycleError, StateDirError, StoreError
+from pool_lifecycle.errors import DriverError, PoolLifecycleError, StoreError
 from pool_lifecycle.events import (
     Cleared,
     Drained,
@@ -184,14 +184,23 @@ async def drain(pool: Subject, epoch: int) -> Outcome:
     """Wait for the last lease on any engine; end a spare as soon as it has none."""
     snapshot = pool.snapshot
     await asyncio.gather(
-        _no_lease(pool, snapshot.serving or 0), *(_drained(pool, spare) for spare in snapshot.spares)
+        _no_lease(pool, snapshot.serving or 0), *(_spare_drained(pool, spare) for spare in snapshot.spares)
     )
     return Drained(epoch)
 
 
-async def _drained(pool: Subject, spare: Instance) -> None:
-    await _no_lease(pool, spare.generation)
+async def _spare_drained(pool: Subject, spare: Instance) -> None:
+    await _finished(pool, spare)
     pool.launching.end_soon(spare, pool.spec.limits.stop_grace)
+
+
+async def _finished(pool: Subject, spare: Instance) -> None:
+    """Returns when nobody works on the spare any more: its last lease ended, or the engine itself."""
+    empty = asyncio.ensure_future(_no_lease(pool, spare.generation))
+    try:
+        await asyncio.wait((empty, *pool.launching.watched(spare)), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _cancelled(empty)
 
 
 async def _no_lease(pool: Subject, generation: int) -> None:
@@ -256,19 +265,32 @@ async def retire(pool: Subject, epoch: int) -> Outcome:
 
     What serves is handed off first: that may have been the new one, before it failed.
     """
-    server = pool.snapshot.server
-    if server is not None and server.token in pool.launching.engines:
-        with contextlib.suppress(StateDirError):
-            await pool.launching.hand_off(server, pool.launching.engines[server.token])
+    await _hand_back(pool)
+    heed()
     for spare in pool.snapshot.spares:
         patience = (spare.kill_at or 0.0) - pool.spec.limits.stop_grace - pool.host.loop.time()
         try:
             async with asyncio.timeout(max(0.0, patience)):
-                await _no_lease(pool, spare.generation)
+                await _finished(pool, spare)
         except TimeoutError:
             pool.see(f"generation {spare.generation} still had leases at its deadline")
         await _end_one(pool, spare)
     return Gone(epoch)
+
+
+HANDING_TAKES = 5.0
+"""Seconds that a spare waits for the handoff document of what serves, before it is ended all the same."""
+
+
+async def _hand_back(pool: Subject) -> None:
+    """What serves is handed off; where that fails the spare has to go all the same."""
+    server = pool.snapshot.server
+    try:
+        async with asyncio.timeout(HANDING_TAKES):
+            if server is not None:
+                await pool.launching.hand_back(server)
+    except Exception as error:  # noqa: BLE001 - whatever a driver raises
+        pool.host.trouble(pool.spec.pool_id, f"what serves could not be handed off: {error!r}")
 
 
 async def back_off(pool: Subject, epoch: int) -> Outcome:

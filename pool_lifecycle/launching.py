@@ -106,13 +106,12 @@ class Launching:
 
     async def preflight_beside(self, target: Target) -> tuple[Cause, ...]:
         """Everything known to make a launch beside the engine that lives fail: both need their room."""
-        spec = self.pool.spec_of(target)
-        if spec.engine.port is not None:
-            return (_one_port(spec.engine.port),)
-        self._port = await self._reserved_port(target)
+        spec, port = self.pool.spec_of(target), await self._choose_port(target)
+        if any(one.handle is not None and one.handle.port == port for one in self.pool.snapshot.engines):
+            return (_one_port(port),)
         staged = self._staged.get(target) or await self._resolved(target)
         needed, of_devices = needs(spec, staged)
-        request = evolve(self.request(_candidate(target), self._port), memory=needed)
+        request = evolve(self.request(_candidate(target), port), memory=needed)
         short = await shortage(spec, self.host, of_devices)
         return (*await self._preflight(request), *(() if short is None else (short,)))
 
@@ -134,6 +133,10 @@ class Launching:
         staged = await self.staging.stage(stager, target, progress)
         kept = {known: place for known, place in self._staged.items() if known == keep}
         self._staged = {**kept, target: staged}
+
+    async def _put_in_place(self, target: Target) -> None:
+        if target.model is not None and target not in self._staged:
+            await self.stage(target, lambda _: None, keep=self.pool.snapshot.target)
 
     async def _choose_port(self, target: Target) -> int:
         declared = self.pool.spec_of(target).engine.port
@@ -208,12 +211,12 @@ class Launching:
 
     def _forget_task(self, token: str) -> None:
         task = self._tasks.pop(token)
+        self._tasks = self._tasks or {}  # an emptied one keeps room for what was in it
         if not task.cancelled():
             task.exception()  # whoever waited was told; with nobody waiting it concerns nobody
 
     async def _launch(self, instance: Instance) -> Engine:
-        if instance.target.model is not None and instance.target not in self._staged:
-            await self.stage(instance.target, lambda _: None, keep=self.pool.snapshot.target)
+        await self._put_in_place(instance.target)
         port, self._port = self._port or await self._choose_port(instance.target), None
         request = self.request(instance, port)
         launch = Launch.of(request, self.host.loop.time(), self._profile(instance.target))
@@ -230,6 +233,11 @@ class Launching:
     def watch(self, instance: Instance) -> asyncio.Task[ExitStatus]:
         """Done, with how, as soon as the engine of `instance` has ended and the pool has been told."""
         return self._watches[instance.token]
+
+    def watched(self, instance: Instance) -> tuple[asyncio.Task[ExitStatus], ...]:
+        """The same where there is one: nobody can tell the end of what may never have begun."""
+        watch = self._watches.get(instance.token)
+        return () if watch is None else (watch,)
 
     async def _watch(self, instance: Instance, launch: Launch, engine: Engine | None) -> ExitStatus:
         """Tell the pool when the engine has ended, from its launch on, whatever state the pool is in."""
@@ -359,11 +367,24 @@ class Launching:
     # --- handing off -----------------------------------------------------------------------------------
 
     async def hand_off(self, instance: Instance, engine: Engine) -> None:
-        """Write the handoff document. Raises StateDirError when it cannot be written."""
+        """Write the handoff document. Raises StateDirError when it cannot be written.
+
+        The model of an engine that an earlier manager launched is in place, but only its stager knows where.
+        """
+        await self._put_in_place(instance.target)
         staged, spec = self._staged.get(instance.target), self.pool.spec_of(instance.target)
         model_path = staged.path if staged else None
         document = handoff.Handoff.of(spec, url=url_of(engine.handle), model_path=model_path)
         await _in_thread(partial(document.write, self._handoff_path))
+
+    async def hand_back(self, instance: Instance) -> None:
+        """Write the handoff document of an engine that has gone on serving, unless it is that already."""
+        engine = self.engines.get(instance.token)
+        if engine is not None and await _in_thread(self._handed_off_url) != url_of(engine.handle):
+            await self.hand_off(instance, engine)
+
+    def _handed_off_url(self) -> str | None:
+        return handoff.url_at(self._handoff_path)
 
     def withdraw(self) -> None:
         """Take the handoff document away: nothing serves any more. No end of an engine waits for this."""

@@ -11,15 +11,19 @@ from pool_lifecycle import activities
 from pool_lifecycle.activities import RUNNERS, STAGE_OF, during, failure
 from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import DriverError, StartFailed, StateDirError
+from pool_lifecycle.handoff import Handoff
 from pool_lifecycle.interfaces import Health
 from pool_lifecycle.launching import Launching
-from pool_lifecycle.lifecycle import LIFECYCLE, Activity, PoolEvent
-from pool_lifecycle.records import Moved
-from pool_lifecycle.spec import HealthSpec
+from pool_lifecycle.lifecycle import LIFECYCLE, Activity, PoolEvent, PoolState
+from pool_lifecycle.records import Moved, Trouble
+from pool_lifecycle.spec import HealthSpec, Limits
+from pool_lifecycle.store import MemoryStore
 from pool_lifecycle.testing.memory import EngineScript, StageScript
 from pool_lifecycle.transfer import Transfer
+from tests.reaching import LIMITS, a_pool_in
+from tests.reborn import BOOT, reborn
 from tests.twisted import Call, twisted
-from tests.worlds import NEVER_READY, World, a_world, virtually
+from tests.worlds import NEVER_READY, NEW, WORKS, World, a_world, virtually
 
 
 def test_every_activity_but_watching_has_somebody_who_does_it() -> None:
@@ -121,6 +125,65 @@ async def test_a_handoff_that_never_ends_fails_as_one(monkeypatch: pytest.Monkey
 
 
 # --- failures as causes ---------------------------------------------------------------------------------
+
+# --- a spare retires ------------------------------------------------------------------------------------
+
+
+@virtually
+async def test_a_document_that_cannot_be_written_holds_up_no_spare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """V1: it is told; the old engine serves, and the new one goes."""
+    async with a_pool_in(PoolState.SURGING_PROVING) as world:
+
+        def full(*_: object) -> None:
+            raise StateDirError("the disk is full", remedy="make room")
+
+        monkeypatch.setattr(Handoff, "write", full)
+        world.engine.crash()
+        await world.pool.reached("ready")
+        assert len(world.living) == 1
+        assert any("the disk is full" in one.what for one in world.of(Trouble))
+
+
+@virtually
+async def test_a_stager_that_hangs_holds_up_a_spare_for_a_moment_only() -> None:
+    """V1: a new manager asks it where the model lies that the old engine has."""
+    hangs = asyncio.Event()
+    hangs.set()
+
+    async def twist(verb: str, call: Call) -> Any:
+        if verb == "stage":
+            await hangs.wait()
+        return await call()
+
+    keep: dict[str, Any] = {"on_manager_exit": "keep"}
+    mortal = {"store": MemoryStore(), "boot": BOOT}
+    async with a_pool_in(PoolState.SURGING_PROVING, twist=twisted(twist), manager=mortal, **keep) as world:
+        await reborn(world, limits=LIMITS, **keep)
+        hangs.clear()
+        began = world.now
+        world.engine.crash()
+        await world.pool.reached("ready")
+        assert world.now - began <= activities.HANDING_TAKES
+        assert len(world.living) == 1
+        hangs.set()
+
+
+@virtually
+async def test_a_document_that_is_right_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who watches the file is told of a change only when there is one."""
+    async with a_world(WORKS, limits=Limits(proving=0.0)) as world:
+        await world.ready()
+        written, real = list[str](), Handoff.write
+
+        def counted(document: Handoff, path: str) -> None:
+            written.append(document.url)
+            real(document, path)
+
+        monkeypatch.setattr(Handoff, "write", counted)
+        await world.pool.reload(NEW, strategy="surge")
+        await world.pool.reached("ready")
+        assert written == [world.pool.status().url]
+
 
 KNOWN = Cause(FailureClass.CUDA, Stage.RUN, "as I say")
 
