@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import os
 import threading
 from collections.abc import Iterator
+from unittest import mock
 from urllib.parse import urlsplit
 
 from attrs import define, field
@@ -162,7 +164,8 @@ class _Server(http.server.ThreadingHTTPServer):
 @contextlib.contextmanager
 def serving(pages: dict[str, Page] | None = None) -> Iterator[Models]:
     """Serve pages for the length of the block."""
-    with _Server(("127.0.0.1", 0), _Handler) as server:
+    direct = dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1")
+    with mock.patch.dict(os.environ, direct), _Server(("127.0.0.1", 0), _Handler) as server:
         server.models = Models(f"http://127.0.0.1:{server.server_address[1]}", pages or {})
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

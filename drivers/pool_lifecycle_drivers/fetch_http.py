@@ -257,10 +257,11 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(  # noqa: PLR0917 - the library's own way
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Message, newurl: str
     ) -> urllib.request.Request | None:
-        del fp, msg, headers
+        del msg, headers
         old, new = urlsplit(req.full_url), urlsplit(urljoin(req.full_url, newurl))
-        if old.scheme == "https" and new.scheme != "https":
-            raise ValueError(f"redirects to {shown(new.geturl())}, which is not encrypted")
+        if new.scheme not in ("https", old.scheme):
+            fp.close()
+            raise ValueError(f"it redirects to {shown(new.geturl())}, by a way that is not as safe")
         if code not in (301, 302, 303, 307, 308):
             return None
         # The proxy's handler adds its header again, where there is a proxy.
