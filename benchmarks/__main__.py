@@ -15,6 +15,7 @@ from benchmarks import (
     bench_policy,
     bench_readiness,
     bench_recovery,
+    bench_reload,
     bench_restart,
     bench_staging,
     bench_step,
@@ -34,6 +35,7 @@ BENCHMARKS = {
     "recovery": bench_recovery.run,
     "store": bench_store.run,
     "staging": bench_staging.run,
+    "reload": bench_reload.run,
 }
 LATEST = Path(__file__).with_name("latest.json")
 
