@@ -68,8 +68,12 @@ class Applied:
 
 def as_it_is(pool: Pool) -> PoolSpec:
     """The declaration that the pool is as, whatever was declared since and did not come about."""
-    target = pool.snapshot.target
-    return evolve(pool.spec, model=target.model, digest=target.digest)
+    return _with(pool.spec, pool.snapshot.target)
+
+
+def _with(spec: PoolSpec, target: Target) -> PoolSpec:
+    same = (spec.model, spec.digest) == (target.model, target.digest)
+    return spec if same else evolve(spec, model=target.model, digest=target.digest)
 
 
 def is_so(pool: Pool, spec: PoolSpec) -> bool:
@@ -80,7 +84,7 @@ def is_so(pool: Pool, spec: PoolSpec) -> bool:
 
 def described_as(spec: PoolSpec, target: Target, key: bytes = b"") -> Described:
     """What may be shown of a pool that is as `spec`, but for `target`; `key` is that of secrets' hashes."""
-    known = described(evolve(spec, model=target.model, digest=target.digest), key)
+    known = described(_with(spec, target), key)
     if target.variant == spec.variant:
         return known
     return Described(known.pool_id, {**known.values, "engine": EARLIER})
@@ -219,7 +223,8 @@ class Applying:
         if line.doing is not None and line.doing.spec == spec:
             return line.doing
         wish = _Wish(pool_id, spec)
-        if line.doing is None and wish.look(pool) is Way.UNCHANGED:
+        if line.doing is None and (pool is None if spec is None else pool is not None and is_so(pool, spec)):
+            wish.change = PoolChange(pool_id, Way.UNCHANGED)
             wish.end(End.DONE, None, pool)
             return wish
         line.waiting = wish

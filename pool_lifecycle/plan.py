@@ -128,7 +128,10 @@ def _written(value: object) -> str:
     """As in a file; equal values alike, be they whole numbers or not."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return json.dumps(value, ensure_ascii=False)
+    return _ENCODER.encode(value)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 def _mark(text: str, key: bytes) -> str:

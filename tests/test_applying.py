@@ -280,6 +280,19 @@ async def test_what_is_as_declared_ends_the_wait_for_another() -> None:
         assert world.stager.requests == [OLD]
 
 
+@virtually
+async def test_what_somebody_is_changing_by_hand_is_declared_back() -> None:
+    """The pool is as declared, but not for long: this waits, and then has it as declared again."""
+    async with a_world(WORKS, staging=(INSTANT, StageScript(takes=5.0), INSTANT), limits=LIMITS) as world:
+        await world.ready()
+        by_hand = await world.began(world.pool.reload(NEW))
+        waiting = await world.began(apply(world, a_chat()))
+        assert not waiting.done()
+        await by_hand
+        assert told(await waiting) == [("chat", Way.RELOAD, End.DONE)]
+        assert is_so(world.pool, a_chat())
+
+
 # --- when it is acted on -----------------------------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from pool_lifecycle.errors import ConfigError, PoolLifecycleError, Problem
 from pool_lifecycle.events import Target
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.logs import LOGGER
-from pool_lifecycle.plan import Difference, Plan, Way, differences, settings
+from pool_lifecycle.plan import Described, Difference, Plan, Way, differences, settings
 from pool_lifecycle.spec import PoolSpec
 
 HANGUP = 0.1
@@ -48,6 +48,7 @@ class Rereading:
     _turn: asyncio.Lock = field(factory=asyncio.Lock, init=False)
     _writing: asyncio.Lock = field(factory=asyncio.Lock, init=False)
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
+    _shown: dict[str, tuple[PoolSpec, Target, Described]] = field(factory=dict, init=False)
     _closed: bool = field(default=False, init=False)
 
     @property
@@ -153,10 +154,17 @@ class Rereading:
                 LOGGER.warning("what is declared cannot be written down for `apply`: %s", error)
 
     def _write(self, pools: Iterable[tuple[PoolSpec, Target]], applications: tuple[Application, ...]) -> None:
-        known = tuple(described_as(spec, target, self._key) for spec, target in pools)
+        known = tuple(self._as_shown(spec, target) for spec, target in pools)
         manager = settings(self.config.manager, self._key)
         declared = Declared(os.getpid(), str(self._file), self._key, manager, known, applications)
         declared.write(self.foreground.manager.paths.root)
+
+    def _as_shown(self, spec: PoolSpec, target: Target) -> Described:
+        """Nearly all pools are as they were when this was written last."""
+        known = self._shown.get(spec.pool_id)
+        if known is None or known[0] is not spec or known[1] != target:
+            known = self._shown[spec.pool_id] = spec, target, described_as(spec, target, self._key)
+        return known[2]
 
 
 # --- what is told -----------------------------------------------------------------------------------------
