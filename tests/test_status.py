@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from pool_lifecycle.causes import Confidence, ExitStatus, FailureClass
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.restart.circuit import Breaker
-from pool_lifecycle.testing.memory import EngineScript
+from pool_lifecycle.testing.memory import EngineScript, StageScript
 from tests.reaching import a_pool_in
 from tests.worlds import BROKEN, OLD, a_world, virtually
 
@@ -92,3 +94,18 @@ async def test_an_open_circuit_is_shown_with_its_time() -> None:
         status = world.pool.status()
         assert (status.circuits["general"], status.trial_in) == ("open", {"general": 200.0})
         assert status.next == "circuit 'general' is open, one trial in 3 min 20 s"
+
+
+@virtually
+async def test_a_model_on_its_way_is_shown_with_its_rate_and_time_left() -> None:
+    """As long as it is on its way, and no longer."""
+    async with a_world(staging=(StageScript(takes=10.0, steps=10),)) as world:
+        assert world.pool.status().staging is None
+        starting = await world.began(world.pool.start())
+        await asyncio.sleep(2.5)
+        staging = world.pool.status().staging
+        assert staging is not None
+        assert (staging.reference, staging.share) == (OLD, pytest.approx(0.2, abs=0.001))
+        assert (staging.rate, staging.left) != (None, None)
+        await starting
+        assert world.pool.status().staging is None
