@@ -33,7 +33,8 @@ def test_the_numbers_are_those_of_the_program() -> None:
     assert f"nothing comes for {fetch_http.TIMEOUT:g} s" in PAGE
     assert fetching_stager.GRACE == 600
     assert "within the last ten minutes" in PAGE
-    assert sharing.EVERY == 0.1
+    assert (sharing.EVERY, sharing.PATIENCE) == (0.1, 5)
+    assert "after five seconds" in PAGE
     assert "about ten times a second" in PAGE
 
 

@@ -95,8 +95,7 @@ def fetch_file(source: Source, file: Remote, partial: Partial, watch: Watch) -> 
     """
     there = partial.there(file)
     if file.size is not None and there == file.size and file.validator:
-        watch.done += there
-        return file, _finished(partial, file, there)
+        return file, _finished(partial, file, watch)
     body = source.open(file, there, watch)
     try:
         return _receive(body, file, partial, watch)
@@ -113,15 +112,14 @@ def _receive(body: Body, file: Remote, partial: Partial, watch: Watch) -> tuple[
     if watch.total is not None:
         watch.total = None if body.size is None else watch.total + body.size - (file.size or 0)
     partial.begin(now, body.offset)
-    watch.done += body.offset
-    hashing = Hashing(partial.descriptor, lambda synced: partial.note(now, synced))
+    hashing = Hashing(partial.descriptor, lambda synced: partial.note(now, synced), watch)
+    hashing.reach(body.offset)
     at = body.offset
     try:
         while piece := body.read():
             watch.check()
             write_all(partial.descriptor, piece)
             at += len(piece)
-            watch.done += len(piece)
             hashing.reach(at)
         watch.check()
     except BaseException:
@@ -133,26 +131,30 @@ def _receive(body: Body, file: Remote, partial: Partial, watch: Watch) -> tuple[
     return evolve(now, size=at), digest
 
 
-def _finished(partial: Partial, file: Remote, size: int) -> str:
+def _finished(partial: Partial, file: Remote, watch: Watch) -> str:
     """The digest of what is complete already."""
-    digest = Hashing(partial.descriptor, lambda _: None).finish(size)
+    size = file.size or 0
+    digest = Hashing(partial.descriptor, lambda _: None, watch).finish(size)
     partial.note(file, size)
     return digest
 
 
 class Hashing:
-    """Hashes what is in a file, behind whoever writes it, in a thread of its own as soon as that is worth it.
+    """Hashes what is in a file, behind whoever writes it, in a thread of its own.
 
-    It reads what was written rather than what was sent, so that it is what is there that is verified.
+    It reads what was written rather than what was sent, so that it is what is there that is verified. What is
+    hashed counts as done, as nothing else is on the way: also of what had been there before.
     """
 
-    def __init__(self, descriptor: int, synced: Callable[[int], None]) -> None:
+    def __init__(self, descriptor: int, synced: Callable[[int], None], watch: Watch) -> None:
         self._descriptor = descriptor
         self._synced = synced
+        self._watch = watch
         self._hash = hashlib.sha256()
         self._buffer = memoryview(bytearray(READ))
         self._at = self._sure = self._reached = 0
         self._over = False
+        self._wanted = True
         self._error: BaseException | None = None
         self._news = threading.Condition()
         self._working: threading.Lock | None = None
@@ -162,25 +164,30 @@ class Hashing:
         with self._news:
             self._reached = end
             self._news.notify()
-        if self._working is None and end >= 4 * READ:
+        if self._working is None and end:
             self._begin()
 
     def abandon(self) -> None:
         """The digest is not wanted; nothing reads the file any more when this returns."""
+        self._wanted = False
+        self._join()
+
+    def finish(self, end: int) -> str:
+        """The digest of all `end` bytes, which are synced. Raises OSError."""
+        self._join()
+        if self._error is not None:
+            raise self._error
+        self._advance(end)
+        self._watch.check()
+        os.fsync(self._descriptor)
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def _join(self) -> None:
         with self._news:
             self._over = True
             self._news.notify()
         if self._working is not None:
             self._working.acquire()
-
-    def finish(self, end: int) -> str:
-        """The digest of all `end` bytes, which are synced. Raises OSError."""
-        self.abandon()
-        if self._error is not None:
-            raise self._error
-        self._advance(end)
-        os.fsync(self._descriptor)
-        return f"sha256:{self._hash.hexdigest()}"
 
     def _begin(self) -> None:
         self._working = threading.Lock()
@@ -205,16 +212,17 @@ class Hashing:
         with self._news:
             while not self._over and self._reached == self._at:
                 self._news.wait()
-            return not self._over
+            return not self._over and not self._watch.stopped
 
     def _advance(self, end: int) -> None:
-        while self._at < end:
+        while self._at < end and self._wanted and not self._watch.stopped:
             piece = self._buffer[: min(READ, end - self._at)]
             read = os.preadv(self._descriptor, [piece], self._at)
             if read == 0:
                 raise OSError(None, "the file lost bytes while it was written")
             self._hash.update(piece[:read])
             self._at += read
+            self._watch.done += read
 
     def _sync(self) -> None:
         if self._at - self._sure >= SYNC_EVERY:

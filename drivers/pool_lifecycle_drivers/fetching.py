@@ -62,7 +62,8 @@ class Fetching:
         if self.digest is not None and (kept := self.cache.use(self.digest)) is not None:
             return self._staged(kept)
         partial = self.cache.partial(self.reference.text)
-        held = lock(f"{partial}.lock", watch.check)
+        held = lock(f"{partial}.lock", lambda: _look_on(partial, watch))
+        watch.done = 0
         try:
             kept = self._known() or self._fetched(partial, watch)
             with suppress(OSError):
@@ -220,6 +221,14 @@ def _whole_digest(listing: Listing, digests: list[str]) -> str:
     if len(digests) == 1:
         return digests[0]
     return digest_of((file.name, digest) for file, digest in zip(listing.files, digests, strict=True))
+
+
+def _look_on(partial: str, watch: Watch) -> None:
+    """While somebody else fetches the model: how far that is."""
+    watch.check()
+    with suppress(OSError):
+        parts = [entry.stat().st_size for entry in os.scandir(partial) if entry.name.endswith(".part")]
+        watch.done = max(watch.done, sum(parts))
 
 
 def _see_names(listing: Listing) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 
 from pool_lifecycle_drivers import fetch_file as module
 from pool_lifecycle_drivers.fetch_file import READ, Hashing, Partial
-from pool_lifecycle_drivers.fetch_source import Remote
+from pool_lifecycle_drivers.fetch_source import Remote, Stopped, Watch
 
 FILE = Remote("a", "a", 100, "v1")
 
@@ -103,12 +102,14 @@ def test_what_is_written_is_hashed_behind_the_writer(tmp_path: Path, monkeypatch
     monkeypatch.setattr(module, "SYNC_EVERY", READ)
     content = bytes(range(256)) * (READ // 256) * 8 + b"end"
     synced: list[int] = []
+    watch = Watch()
     with (tmp_path / "a").open("w+b", buffering=0) as file:
-        hashing = Hashing(file.fileno(), synced.append)
+        hashing = Hashing(file.fileno(), synced.append, watch)
         for begin in range(0, len(content), READ):
             file.write(content[begin : begin + READ])
             hashing.reach(min(begin + READ, len(content)))
         assert hashing.finish(len(content)) == sha(content)
+    assert watch.done == len(content), "what is hashed counts as done"
     assert synced == sorted(synced)
     assert all(one <= len(content) for one in synced)
 
@@ -124,17 +125,16 @@ def test_without_another_thread_it_is_hashed_all_the_same(
     monkeypatch.setattr(module, "hand_over", none)
     (tmp_path / "a").write_bytes(bytes(5 * READ))
     with (tmp_path / "a").open("rb") as file:
-        hashing = Hashing(file.fileno(), lambda _: None)
+        hashing = Hashing(file.fileno(), lambda _: None, Watch())
         hashing.reach(5 * READ)
         assert hashing.finish(5 * READ) == sha(bytes(5 * READ))
 
 
 def test_a_disk_that_fails_while_it_is_hashed_is_told(tmp_path: Path) -> None:
     """In the thread that asked, not in the one that noticed. Nothing of the thread is left."""
-    failed = threading.Event()
     (tmp_path / "a").write_bytes(bytes(5 * READ))
     with (tmp_path / "a").open("rb") as file:
-        hashing = Hashing(file.fileno(), lambda _: failed.set())
+        hashing = Hashing(file.fileno(), lambda _: None, Watch())
         hashing.reach(6 * READ)  # more than there is
         with pytest.raises(OSError, match="lost bytes"):
             hashing.finish(6 * READ)
@@ -144,7 +144,7 @@ def test_an_abandoned_hash_touches_the_file_no_more(tmp_path: Path) -> None:
     """Its descriptor may be another file's a moment later."""
     (tmp_path / "a").write_bytes(bytes(5 * READ))
     with (tmp_path / "a").open("rb") as file:
-        hashing = Hashing(file.fileno(), lambda _: None)
+        hashing = Hashing(file.fileno(), lambda _: None, Watch())
         hashing.reach(5 * READ)
         hashing.abandon()
     assert hashing._working is None or hashing._working.locked()
@@ -155,3 +155,26 @@ def test_the_note_is_json(tmp_path: Path) -> None:
     left(tmp_path / "a", 60, synced=40)
     told = json.loads((tmp_path / "a.json").read_text())
     assert told == {"validator": "v1", "size": 100, "boot": "this", "synced": 40}
+
+
+def test_hashing_goes_on_from_what_is_there(tmp_path: Path) -> None:
+    """A big download that is gone on with shows progress while the part that was there is hashed."""
+    (tmp_path / "a").write_bytes(bytes(5 * READ))
+    watch = Watch()
+    with (tmp_path / "a").open("rb") as file:
+        hashing = Hashing(file.fileno(), lambda _: None, watch)
+        hashing.reach(4 * READ)
+        assert hashing.finish(5 * READ) == sha(bytes(5 * READ))
+    assert watch.done == 5 * READ
+
+
+def test_nobody_waits_for_a_digest_that_nobody_wants(tmp_path: Path) -> None:
+    """A cancelled staging of a big model ends at once."""
+    (tmp_path / "a").write_bytes(bytes(5 * READ))
+    watch = Watch()
+    watch.stop()
+    with (tmp_path / "a").open("rb") as file:
+        hashing = Hashing(file.fileno(), lambda _: None, watch)
+        with pytest.raises(Stopped):
+            hashing.finish(5 * READ)
+    assert watch.done == 0
