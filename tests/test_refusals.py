@@ -67,7 +67,7 @@ STOPPED = "pool 'chat' (stopped): does not grant leases; start the pool and wait
         (
             S.FAILED,
             {"cause": None, "circuits": (Circuit("device 0", BreakerState.OPEN, shared=True),)},
-            "circuit 'device 0' is in quarantine; see to that device, and release it",
+            "circuit 'device 0' is in quarantine, as something on that device cannot be killed; it ends once",
         ),
         (
             S.FAILED,
