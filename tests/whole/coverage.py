@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pool_lifecycle.lifecycle import PoolState
-from tests.whole.deeds import DOING, NATURES
+from tests.whole.deeds import DOING, MEDDLING, NATURES
 from tests.whole.faults import GENTLE, KINDS, VERBS
 
 ENDS = ("killed", "rebooted", "power")
@@ -18,6 +18,7 @@ def wanted() -> Iterator[str]:
     yield from (f"deed {kind}" for kind in DOING)
     yield from (f"engine {nature}" for nature in NATURES)
     yield from (f"driver {verb}: {kind}" for verb in VERBS for kind in GENTLE.get(verb, KINDS))
+    yield from (f"{what} in a change of model" for what in MEDDLING)
     yield from (f"{end} in {state}" for state in PoolState for end in ENDS)
 
 

@@ -8,35 +8,47 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from attrs import evolve, frozen
 
+from pool_lifecycle.errors import ReloadFailed
+from pool_lifecycle.interfaces import LaunchRequest
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.budget import Budget
 from pool_lifecycle.spec import EngineSpec, HealthSpec, Limits, PoolSpec
 from tests.whole import liveness
-from tests.whole.drivers import NAME
+from tests.whole.drivers import NAME, path_of
 from tests.whole.life import Life
 from tests.whole.plan import Plan
-from tests.whole.processes import SEGFAULT
+from tests.whole.processes import SEGFAULT, WORKS, Nature
 from tests.whole.world import World
 
 PATIENCE = 60
 """Seconds in which a part of a scenario comes to its end, however often it has to be asked for."""
 
-NEW = "file:/p0/b"
+OLD, NEW, BAD, DAMAGED = (f"file:/p0/{name}" for name in ("a", "b", "bad", "damaged"))
+"""Models: the first one, a good one, one that fails while it proves itself, one that no engine can load."""
+
+NATURES = {
+    BAD: evolve(WORKS, ends_after=0.6, end=SEGFAULT),
+    DAMAGED: evolve(WORKS, ready_after=None, ends_after=0.3),
+}
 
 
 @frozen
 class Part:
-    """Something asked of the pool (None: the engine crashes), and what it has come to when it is done."""
+    """Something asked of the pool (None: the engine crashes), and what it has come to when it is done.
+
+    `fails`: somebody has to be told, too, that it has failed.
+    """
 
     name: str | None
     done: Callable[[Pool], bool]
     arguments: tuple[tuple[str, object], ...] = ()
+    fails: bool = False
 
 
 def _is(state: PoolState) -> Callable[[Pool], bool]:
@@ -53,8 +65,10 @@ DRAIN = Part("drain", _is(PoolState.STOPPED), (("deadline", 1.0),))
 CRASH = Part(None, lambda pool: pool.state is PoolState.READY and pool.snapshot.generation > 1)
 
 
-def _reload(strategy: str) -> Part:
-    return Part("reload", _serves(NEW), (("model", NEW), ("strategy", strategy), ("drain_deadline", 1.0)))
+def _reload(strategy: str, model: str = NEW) -> Part:
+    """To a good model; or to another one, whose change fails: the old one serves."""
+    asked = (("model", model), ("strategy", strategy), ("drain_deadline", 1.0))
+    return Part("reload", _serves(NEW if model is NEW else OLD), asked, fails=model is not NEW)
 
 
 SCENARIOS: dict[str, tuple[Part, ...]] = {
@@ -63,6 +77,11 @@ SCENARIOS: dict[str, tuple[Part, ...]] = {
     "launch, reload with drain_first, stop": (START, _reload("drain_first"), STOP),
     "launch, reload with stage_first, stop": (START, _reload("stage_first"), STOP),
     "launch, crash, back-off, restart, stop": (START, CRASH, STOP),
+    "launch, lease, surge, stop": (START, LEASE, _reload("surge"), STOP),
+    "launch, surge to what cannot be loaded, stop": (START, _reload("surge", DAMAGED), STOP),
+    "launch, surge to what fails soon, stop": (START, _reload("surge", BAD), STOP),
+    "launch, reload to what cannot be loaded, stop": (START, _reload("drain_first", DAMAGED), STOP),
+    "launch, reload to what fails soon, stop": (START, _reload("stage_first", BAD), STOP),
 }
 
 
@@ -74,7 +93,7 @@ class Scenario(World):
     ) -> None:
         super().__init__(_plan(on_manager_exit))
         self.parts, self.kills, self.how = deque(parts), deque(kills), how
-        self.crashed = False
+        self.crashed = self.failed = False
         self.lives: list[Life] = []
 
     async def play(self, life: Life) -> None:
@@ -92,10 +111,10 @@ class Scenario(World):
         for _ in range(PATIENCE):
             if part.name is None:
                 self._crash()
-            elif not part.done(pool):
+            elif part.fails or not part.done(pool):
                 await self._ask(pool, part)
             await asyncio.sleep(1.0)
-            if part.done(pool):
+            if part.done(pool) and (self.failed or not part.fails):
                 return True
         self.fail("v1_settles", f"{part.name or 'the restart'} has not come to its end: {pool.explain()}")
         return False
@@ -106,7 +125,22 @@ class Scenario(World):
             await self._asked(pool, "grant", lambda pool: self.leases.grant(pool, None), arguments)
         else:
             name = str(part.name)
-            await self._asked(pool, name, lambda pool: getattr(pool, name)(**arguments), arguments)
+            await self._asked(
+                pool, name, lambda pool: self._telling(getattr(pool, name)(**arguments)), arguments
+            )
+
+    async def _telling(self, asking: Awaitable[object]) -> None:
+        """What is asked, noting whether it was said that a change of model has failed."""
+        try:
+            await asking
+        except ReloadFailed:
+            self.failed = True
+            raise
+
+    def nature_of(self, request: LaunchRequest) -> Nature:
+        """An engine is as its model is."""
+        of_models = (nature for model, nature in NATURES.items() if path_of(model) in request.command.argv)
+        return next(of_models, WORKS)
 
     def _crash(self) -> None:
         process = next(iter(self.host.of("p0")), None)
@@ -131,7 +165,9 @@ def _plan(on_manager_exit: str) -> Plan:
         model="file:/p0/a",
         slots=2,
         health=HealthSpec(NAME, timeout=2.0, interval=5.0),
-        limits=Limits(staging=20.0, start=20.0, start_hard=20.0, drain=2.0, stop_grace=1.0, reclaim=5.0),
+        limits=Limits(
+            staging=20.0, start=20.0, start_hard=20.0, drain=2.0, stop_grace=1.0, reclaim=5.0, proving=1.0
+        ),
         launcher=NAME,
         stager=NAME,
         gpu_probe=NAME,

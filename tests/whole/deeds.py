@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve
 
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
-from pool_lifecycle.errors import PoolLifecycleError
-from pool_lifecycle.events import Reload, Strategy, Target
 from pool_lifecycle.lifecycle import PoolState
-from pool_lifecycle.pool import Pool
+from pool_lifecycle.notes import CHANGING
+from pool_lifecycle.spec import STRATEGIES, ReloadSpec
 from tests.whole.drivers import SAYS
 from tests.whole.faults import GENTLE, KINDS, VERBS, Armed
 from tests.whole.plan import MODELS, Deed
@@ -66,23 +64,34 @@ def _wish(name: str, draw: Callable[[Random], dict[str, object]] = lambda _: {})
     return do
 
 
-def _reload(world: World, deed: Deed, chance: Random) -> None:
-    model = f"file:/{deed.pool_id}/{chance.choice(MODELS)}"
-    strategy, deadline = chance.choice(("drain_first", "stage_first")), chance.choice((None, 0.0, 4.0))
+def _reload(*strategies: str | None) -> Doing:
+    def do(world: World, deed: Deed, chance: Random) -> None:
+        asked: dict[str, Any] = {
+            "model": f"file:/{deed.pool_id}/{chance.choice(MODELS)}",
+            "strategy": chance.choice(strategies),
+            "drain_deadline": chance.choice((None, 0.0, 4.0)),
+            "otherwise": chance.choice((None, None, *STRATEGIES[:2])),
+            "digest": chance.choice((None, None, None, f"sha256:{64 * 'a'}")),
+        }
+        world.ask(deed.pool_id, "reload", lambda pool: pool.reload(**asked), asked)
 
-    def reload(pool: Pool) -> Awaitable[Any]:
-        return pool.reload(model, strategy=strategy, drain_deadline=deadline)
-
-    world.ask(deed.pool_id, "reload", reload, {"model": model, "strategy": strategy})
+    return do
 
 
-def _surge(world: World, deed: Deed, chance: Random) -> None:
-    """Not to be had by asking yet, as nobody says that both fit: so it is told as the pool would tell it."""
-    model = f"file:/{deed.pool_id}/{chance.choice(MODELS)}"
-    pool = world.pool(deed.pool_id)
-    if pool is not None and pool.spec.engine.port is None:  # with one port for both they do not fit
-        with contextlib.suppress(PoolLifecycleError):
-            pool.tell(Reload(Target(model), Strategy.SURGE))
+def _redeclare(world: World, deed: Deed, chance: Random) -> None:
+    """Its declaration changes; the next manager has the new one, whatever has become of it under this one."""
+    spec = world.specs[deed.pool_id]
+    other = evolve(
+        spec,
+        model=f"file:/{deed.pool_id}/{chance.choice(MODELS)}",
+        slots=chance.choice((1, 2, 3)),
+        engine=evolve(spec.engine, args=chance.choice(((), ("--fast",))), version=chance.choice((None, "2"))),
+        reload=ReloadSpec(chance.choice(STRATEGIES), chance.choice((None, *STRATEGIES[:2]))),
+    )
+    if world.pool(deed.pool_id) is not None and deed.pool_id in world.declared and not world.life.leaving:
+        world.declare(other)
+        asked = {"model": other.model, "spec": (other.slots, other.engine.args, other.reload)}
+        world.ask(deed.pool_id, "redeclared", lambda pool: pool.redeclared(other), asked)
 
 
 def _lease(world: World, deed: Deed, chance: Random) -> None:
@@ -119,12 +128,12 @@ def _natures(world: World, deed: Deed, chance: Random) -> None:
     world.natures[deed.pool_id] = [NATURES[name]] * chance.choice((1, 2, 8))
 
 
-def _harm(harm: Callable[[Process, Random], None]) -> Doing:
+def _harm(harm: Callable[[Process, Random], None], *, newest: bool = False) -> Doing:
     def do(world: World, deed: Deed, chance: Random) -> None:
-        process = next((one for one in world.host.of(deed.pool_id) if one.leads), None)
-        if process is not None:
+        processes = [one for one in world.host.of(deed.pool_id) if one.leads]
+        if processes:
             world.count(f"engine {deed.kind}")
-            harm(process, chance)
+            harm(processes[-1 if newest else 0], chance)
 
     return do
 
@@ -204,6 +213,20 @@ def _kill_in(world: World, deed: Deed, chance: Random) -> None:
         chance.choice([*PoolState]),
         chance.choice((_kill, _kill, _kill_at_point, _reboot, _power_cut)),
     )
+    _do_in(world, deed, chance, state, how)
+
+
+def _meddle(world: World, deed: Deed, chance: Random) -> None:
+    """An engine is hurt, or something else is asked for, in a certain state of a change of model."""
+    state, what = chance.choice(_CHANGES), chance.choice([*MEDDLING])
+    world.count(f"{what} in a change of model")
+    _do_in(world, deed, chance, state, MEDDLING[what])
+
+
+_CHANGES = (*sorted(CHANGING), PoolState.RETIRING)
+
+
+def _do_in(world: World, deed: Deed, chance: Random, state: PoolState, how: Doing) -> None:
     delay, until = chance.choice((0.0, 0.0, 0.01, 0.3, 2.0)), world.host.now + 60.0
 
     def entered(now: PoolState) -> bool:
@@ -224,8 +247,10 @@ _TOWARDS: dict[PoolState, tuple[str, tuple[str, ...]]] = {
     PoolState.RELOADING_STARTING: ("drain_first", ("slow",)),
     PoolState.RELOADING_UNDOING: ("drain_first", _UNDONE),
     PoolState.RELOADING_RESTORING: ("drain_first", _UNDONE),
+    PoolState.RELOADING_PROVING: ("stage_first", ()),
     PoolState.SURGING_STAGING: ("surge", ()),
     PoolState.SURGING_STARTING: ("surge", ("slow",)),
+    PoolState.SURGING_PROVING: ("surge", ()),
     PoolState.RETIRING: ("surge", ()),
 }
 """Which change of model, with which engines, leads through a state that is seldom met by chance."""
@@ -238,12 +263,10 @@ def _lead_towards(world: World, deed: Deed, state: PoolState) -> None:
     strategy, natures = _TOWARDS[state]
     world.natures[deed.pool_id] = [NATURES[name] for name in natures]
     model = f"file:/{deed.pool_id}/d{deed.seed}"  # one that is not staged yet
-    if strategy == "surge":
-        if pool.spec.engine.port is None:
-            pool.tell(Reload(Target(model), Strategy.SURGE))
-    else:
-        asked: dict[str, Any] = {"model": model, "strategy": strategy, "drain_deadline": 2.0}
-        world.ask(deed.pool_id, "reload", lambda pool: pool.reload(**asked), asked)
+    if state in (PoolState.RELOADING_DRAINING, PoolState.RETIRING):
+        world.hold_lease(deed.pool_id, 1.5, None, 0.0)
+    asked: dict[str, Any] = {"model": model, "strategy": strategy, "drain_deadline": 2.0}
+    world.ask(deed.pool_id, "reload", lambda pool: pool.reload(**asked), asked)
 
 
 def _close(world: World, _deed: Deed, chance: Random) -> None:
@@ -268,8 +291,9 @@ DOING: dict[str, Doing] = {
     "resume": _wish("resume"),
     "reset": _wish("reset"),
     "allow_one": _wish("allow_one"),
-    "reload": _reload,
-    "surge": _surge,
+    "reload": _reload(None, *STRATEGIES),
+    "surge": _reload("surge"),
+    "redeclare": _redeclare,
     "lease": _lease,
     "grant": _grant,
     "release": _release,
@@ -295,14 +319,26 @@ DOING: dict[str, Doing] = {
     "kill": _kill,
     "kill_at_point": _kill_at_point,
     "kill_in": _kill_in,
+    "meddle": _meddle,
     "close": _close,
     "reboot": _reboot,
     "power_cut": _power_cut,
 }
 
+MEDDLING: dict[str, Doing] = {
+    "a crash of the oldest": _harm(lambda process, _: process.end(SEGFAULT)),
+    "a crash of the newest": _harm(lambda process, _: process.end(EXIT_1), newest=True),
+    "an end of the newest": _harm(lambda process, _: process.end(ExitStatus(code=0)), newest=True),
+    "a hang of the oldest": _harm(lambda process, _: setattr(process, "hanging", True)),
+    "a hang of the newest": _harm(lambda process, _: setattr(process, "hanging", True), newest=True),
+    "an unkillable oldest": _harm(lambda process, _: setattr(process, "held", True)),
+    **{name: DOING[name] for name in ("start", "stop", "drain", "resume", "reload", "redeclare")},
+}
+"""What may come in the middle of a change of model."""
+
 NEEDS_MANAGER = frozenset(
     {"start", "stop", "drain", "resume", "reset", "allow_one", "reload", "surge", "lease", "grant", "release"}
-    | {"remove", "add"}
+    | {"remove", "add", "redeclare", "meddle"}
     | {"slow_threads", "kill", "kill_at_point", "kill_in", "close", "reboot", "power_cut"}
 )
 """What cannot be done while no manager lives."""

@@ -18,7 +18,7 @@ from attrs import define, evolve, field
 
 from pool_lifecycle import serialized
 from pool_lifecycle.errors import StoreError
-from pool_lifecycle.kept import Kept, KeptHost, KeptLease, Loaded, Passage
+from pool_lifecycle.kept import ADOPTED, Kept, KeptHost, KeptLease, Loaded, Passage
 
 if TYPE_CHECKING:
     from tests.whole.life import Life
@@ -146,6 +146,8 @@ class LifeStore:
 
     def save(self, kept: Kept, passage: Passage | None = None) -> bool:
         """Keep it."""
+        if passage is not None and passage.event == ADOPTED and not self._life.over:
+            self._life.world.ledger.adopted(kept.snapshot)
         save = partial(_save, kept, self._dumper.dump(kept), passage)
         return self._do(kept.snapshot.pool_id, "save", save)
 

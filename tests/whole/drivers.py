@@ -12,6 +12,8 @@ from attrs import define, field
 from pool_lifecycle.causes import LOST, Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.interfaces import (
+    Command,
+    CommandContext,
     Device,
     DeviceFault,
     DeviceProcess,
@@ -46,11 +48,16 @@ DEVICES, MEMORY = ("GPU-0", "GPU-1"), 100
 
 
 class Profile(MemoryProfile):
-    """Knows the last words of simulated engines."""
+    """Knows the last words of simulated engines. The model is the last argument."""
 
     patterns = tuple(
         Pattern(text, kind, heals=kind is not FailureClass.BAD_CONFIG) for kind, text in SAYS.items()
     )
+
+    def command(self, *, context: CommandContext) -> Command:
+        """The binary, its arguments, and the model."""
+        plain = super().command(context=context)
+        return Command((*plain.argv, context.model_path or ""), plain.env)
 
 
 @define(eq=False)
@@ -244,12 +251,17 @@ class Stager:
                 await asyncio.sleep(takes / 3)
                 progress(StageProgress(step, 3))
             staged.add(reference)
-        return StagedModel(reference, f"/models/{reference.rpartition('/')[2]}", 3)
+        return StagedModel(reference, path_of(reference), 3)
 
     async def evict(self, *, model: StagedModel) -> bool:
         """Gone."""
         self.life.world.staged.discard(model.reference)
         return True
+
+
+def path_of(reference: str) -> str:
+    """Where a model lies once it is staged."""
+    return f"/models/{reference.rpartition('/')[2]}"
 
 
 def _pool_of(reference: str) -> str:

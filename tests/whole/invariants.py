@@ -116,6 +116,8 @@ def s8_ready_truth(step: Step) -> None:
 def s12_reload_atomic(step: Step) -> None:
     """S12: a change of model that fails leaves target and counters as they were; one that works, its own."""
     notice, before, after = step.notice, step.before, step.after
+    if step.entered is S.READY and after.server is not None:
+        held(after.server.target == after.target, f"{after.server.target} serves, not {after.target}")
     if notice is None or before.state not in CHANGING or before.plan is None:
         return
     if notice.mark == Mark.COMMITTED:

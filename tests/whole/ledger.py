@@ -61,6 +61,10 @@ class Ledger:
         self.loaded_as[snapshot.pool_id] = snapshot
         self.last[snapshot.pool_id] = snapshot
 
+    def adopted(self, snapshot: Snapshot) -> None:
+        """It is stored as a manager goes on with it, before its first step."""
+        self.stored[snapshot.pool_id].append(snapshot)
+
     def stepped(self, after: Snapshot, effects: tuple[Effect, ...]) -> None:
         """A step was taken."""
         name = after.pool_id

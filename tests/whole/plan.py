@@ -14,7 +14,7 @@ from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.budget import Budget
 from pool_lifecycle.restart.circuit import Breaker
 from pool_lifecycle.restart.window import Window
-from pool_lifecycle.spec import EngineSpec, HealthSpec, Limits, PoolSpec
+from pool_lifecycle.spec import STRATEGIES, EngineSpec, HealthSpec, Limits, PoolSpec, ReloadSpec
 from tests.whole.drivers import NAME, private
 
 MODELS = "abc"
@@ -28,6 +28,8 @@ HARM = {
     "cuda": 3, "stranger": 2, "driver": 14, "slow_threads": 1, "disk_full": 2, "disk_slow": 2,
     "fsync_slow": 1, "fsync_broken": 1, "wall": 1,
 }  # fmt: skip
+CHANGES = {"redeclare": 2, "meddle": 5}
+"""Changes of what a pool is declared as, and what comes in the middle of a change of model."""
 ENDS = {"kill": 3, "kill_at_point": 6, "kill_in": 9, "close": 2, "reboot": 1, "power_cut": 1}
 """How likely each deed is, by its kind. What ends a manager's life is drawn by itself."""
 
@@ -71,7 +73,7 @@ def plan_of(seed: int) -> Plan:
     return Plan(
         seed,
         specs,
-        tuple(sorted(_deeds(chance, names, lasts), key=lambda deed: deed.at)),
+        tuple(sorted(_all_deeds(seed, chance, names, lasts), key=lambda deed: deed.at)),
         lasts,
         Budget(burst=3, rate=0.5),
         Blame(
@@ -79,6 +81,15 @@ def plan_of(seed: int) -> Plan:
         ),
         reads_status=chance.random() < 0.5,
     )
+
+
+def _all_deeds(seed: int, chance: Random, names: list[str], lasts: float) -> list[Deed]:
+    changes = private(seed, "changes")
+    meddling = _drawn(changes, CHANGES, changes.choice((0, 3, 8)))
+    return [
+        *_deeds(chance, names, lasts),
+        *(_deed(changes, kind, names, lasts) for kind in meddling),
+    ]
 
 
 def _deeds(chance: Random, names: list[str], lasts: float) -> list[Deed]:
@@ -110,7 +121,7 @@ def _spec(name: str, chance: Random) -> PoolSpec:
         exit_zero=chance.choice((None, "graceful", "crash")),
     )
     start = chance.choice((5.0, 20.0))
-    return PoolSpec(
+    spec = PoolSpec(
         name,
         engine,
         model=f"file:/{name}/a",
@@ -137,3 +148,5 @@ def _spec(name: str, chance: Random) -> PoolSpec:
         gpu_probe=NAME,
         on_manager_exit=chance.choice(("stop", "keep")),
     )
+    limits = evolve(spec.limits, proving=chance.choice((0.0, 1.0, 6.0)))
+    return evolve(spec, limits=limits, reload=ReloadSpec(chance.choice(STRATEGIES), "drain_first"))

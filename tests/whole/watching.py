@@ -6,17 +6,24 @@ As with the invariants of steps, the simulated host is the judge, and ids are th
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pool_lifecycle.addressing import url_of
+from pool_lifecycle.errors import PoolDraining, PoolLifecycleError, PoolNotReady
 from pool_lifecycle.events import Start, Wish
 from pool_lifecycle.kept import Kept
 from pool_lifecycle.lifecycle import LIFECYCLE, Activity, PoolEvent, PoolState
+from pool_lifecycle.notes import CHANGING
 from pool_lifecycle.snapshot import Intent, Snapshot
 from tests import laws
+from tests.whole.drivers import path_of
 from tests.whole.invariants import EPSILON, held
 
 if TYPE_CHECKING:
+    from pool_lifecycle.pool import Pool
     from tests.whole.life import Life
     from tests.whole.processes import Process
     from tests.whole.world import World
@@ -32,8 +39,9 @@ def s20_authority(world: World, pool_id: str, wish: Wish) -> None:
     if kind == PoolEvent.HALT:
         loaded = world.ledger.loaded_at.get(pool_id) == world.host.now
         held(life.leaving or loaded, "a halt that nobody wanted")
-    elif not (isinstance(wish, Start) and wish.loaded) and kind != PoolEvent.RELOAD:
-        held(world.wished[pool_id, kind], f"{kind} was never asked of {pool_id}")
+    elif not (isinstance(wish, Start) and wish.loaded):
+        declared = world.wished[pool_id, "redeclared"] if kind == PoolEvent.RELOAD else 0
+        held(world.wished[pool_id, kind] or declared, f"{kind} was never asked of {pool_id}")
 
 
 # --- launches -------------------------------------------------------------------------------------------
@@ -115,8 +123,18 @@ def granted(world: World, pool_id: str) -> None:
     pool = world.pool(pool_id)
     if pool is None or world.life.over:
         return
+    snapshot, book = pool.snapshot, pool.book
     held(LIFECYCLE.states[pool.state].serving, f"a lease was granted in {pool.state}")
-    held(pool.book.count < pool.spec.slots, "more leases than slots")
+    assert snapshot.server is not None
+    there = book.count_on(snapshot.server.generation)
+    slots = pool.spec_of(snapshot.server.target).slots
+    held(there < slots, f"{there + 1} leases on generation {snapshot.serving}, which has {slots} slots")
+
+
+def refused(world: World, pool: Pool, error: PoolLifecycleError) -> None:
+    """B-RELOAD-x2: while a pool serves, through all of a surge, nobody is refused but for want of a slot."""
+    if isinstance(error, PoolNotReady | PoolDraining) and not world.life.leaving:
+        held(not LIFECYCLE.states[pool.state].serving, f"refused in {pool.state}: {error}")
 
 
 # --- whenever somebody looks ----------------------------------------------------------------------------
@@ -131,7 +149,75 @@ def glance(world: World) -> None:
         if deadline is not None and not stays:
             due = max(deadline, world.ledger.loaded_at.get(pool.pool_id, deadline))
             held(world.host.now <= due + EPSILON, f"{pool.pool_id} is in {pool.state} past its deadline")
-        held(0 <= pool.book.count <= pool.spec.slots, f"{pool.book.count} leases of {pool.spec.slots}")
+        most = world.most_slots[pool.pool_id]  # it may have fewer by now than when they were granted
+        for generation in {one.generation for one in pool.book.active()}:
+            there = pool.book.count_on(generation)
+            held(there <= most, f"{there} leases on generation {generation}, which never had {most} slots")
+        if pool.state in CHANGING or pool.state is S.RETIRING:
+            s12_readers(world, pool)
+
+
+# --- what others read -----------------------------------------------------------------------------------
+
+
+def s12_readers(world: World, pool: Pool) -> None:
+    """S12: whoever reads finds one whole configuration, the old or the new, as long as anything serves."""
+    if pool._stepping or world.life.leaving:
+        return
+    s12_status(pool)
+    s12_registry(pool)
+    server = pool.snapshot.server
+    process = world.host.by_token(server.token) if server is not None else None
+    if process is not None and process.leads and not world.faults.touched:
+        s12_handoff(world, pool)  # what has just ended is told in the next moment
+
+
+def s12_status(pool: Pool) -> None:
+    """S12: what a status says of the engine that serves is true of that very engine."""
+    told, server = pool.status(), pool.snapshot.server
+    if told.live and server is not None and server.handle is not None:
+        held(told.generation == server.generation, f"generation {told.generation} is told")
+        held(told.model == server.target.model, f"{told.model} is told, where {server.target.model} serves")
+
+
+def s12_registry(pool: Pool) -> None:
+    """S12: the same for the registry, which also tells whether anything serves."""
+    entry, state = pool.host.registry.get(pool.pool_id), LIFECYCLE.states[pool.state]
+    assert entry is not None
+    held((entry.live, entry.ready) == (state.live, state.serving), f"{entry} in {pool.state}")
+    server = pool.snapshot.server
+    if state.serving and server is not None:
+        spec = pool.spec_of(server.target)
+        held(entry.slots_total == pool.book.slots, f"{entry.slots_total} slots, not {pool.book.slots}")
+        held(entry.engine_version == spec.engine.version, f"version {entry.engine_version} is told")
+
+
+def s12_handoff(world: World, pool: Pool) -> None:
+    """S12: while anything serves there is a handoff document, and all of it is about one engine on record."""
+    path, serves = pool.host.paths.handoff(pool.pool_id), LIFECYCLE.states[pool.state].serving
+    try:
+        document = json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        held(not serves, f"nothing is handed off in {pool.state}")
+        return
+    known = {url_of(one.handle): one for one in pool.snapshot.engines if one.handle is not None}
+    engine = known.get(document["url"])
+    if not serves:
+        return  # it is about to be withdrawn
+    held(engine is not None, f"{document['url']} is handed off, where there are {[*known]}")
+    assert engine is not None
+    model = path_of(engine.target.model or "")
+    held(document["model"]["path"] == model, f"{document['model']} is handed off, but {model} serves there")
+    spec = pool.spec_of(engine.target)
+    if spec.variant == engine.target.variant:
+        told = (document["slots"], tuple(document["flags"]))
+        held(told == (spec.slots, spec.engine.args), f"{told} is handed off, but {spec.slots} slots serve")
+    if pool.state not in _MOVING:
+        held(engine is pool.snapshot.server, f"what is handed off does not serve in {pool.state}")
+
+
+_MOVING = {S.SURGING_STARTING, S.RETIRING}
+"""Where the handoff document is about to change."""
 
 
 TASKS, TASKS_A_POOL = 10, 40
@@ -146,6 +232,8 @@ def sweep(world: World) -> None:
         _s5_no_forgotten(world)
         _s11_killed_in_time(world)
         _v3_no_lost_exit(world)
+        for pool in manager:
+            s12_readers(world, pool)
     asking = len(life.asking) + len(life.holding)
     tasks = len(asyncio.all_tasks(life.loop)) - asking
     held(tasks <= TASKS + TASKS_A_POOL * len(manager), f"{tasks} tasks for {len(manager)} pools")
@@ -239,6 +327,7 @@ _AFTER: dict[str, Callable[[Snapshot, Any], bool]] = {
     "stop": lambda pool, _: pool.state is S.STOPPED,
     "drain": lambda pool, _: pool.intent is Intent.STOPPED or LIFECYCLE.states[pool.state].live,
     "reload": lambda pool, asked: pool.target.model == asked["model"],
+    "redeclared": lambda pool, asked: pool.target.model == asked["model"],
     "resume": lambda pool, _: pool.intent is Intent.RUN,
     "reset": lambda _pool, _: True,
     "allow_one": lambda _pool, _: True,

@@ -27,6 +27,7 @@ from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.records import Moved, Record
 from pool_lifecycle.snapshot import Effect, Snapshot
+from pool_lifecycle.spec import PoolSpec
 from pool_lifecycle.step import step
 from tests.whole import invariants, liveness, watching
 from tests.whole.deeds import DOING, NEEDS_MANAGER
@@ -65,6 +66,7 @@ class World:
         self.deeds = deque(plan.deeds)
         self.specs = {spec.pool_id: spec for spec in plan.specs}
         self.declared = dict(self.specs)
+        self.most_slots = {spec.pool_id: spec.slots for spec in plan.specs}
         self.seen: Counter[str] = Counter()
         self.host = SimulatedHost(self.note, self._signalled, self._launched)
         self.disk, self.faults = Disk(), Faults(self.count)
@@ -315,6 +317,8 @@ class World:
                 await asyncio.sleep(held)
         except PoolLifecycleError as error:
             self.note(f"{pool.pool_id} refused a lease: {type(error).__name__}")
+            if not wait:
+                self.check(watching.refused, self, pool, error)
 
     def remove(self, pool_id: str) -> None:
         """Its manager is to forget the pool."""
@@ -327,6 +331,11 @@ class World:
             self.leases.forget(pool_id)
 
         self.ask(pool_id, "remove", remove)
+
+    def declare(self, spec: PoolSpec) -> None:
+        """It is declared otherwise from now on, whatever comes."""
+        self.specs[spec.pool_id] = self.declared[spec.pool_id] = spec
+        self.most_slots[spec.pool_id] = max(self.most_slots[spec.pool_id], spec.slots)
 
     def add(self, pool_id: str) -> None:
         """It is declared again."""
