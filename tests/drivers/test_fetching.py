@@ -17,6 +17,7 @@ from pool_lifecycle_drivers import cache_room
 from pool_lifecycle_drivers.fetch_source import Stopped, Trouble, Watch
 from pool_lifecycle_drivers.fetching import Fetching
 from pool_lifecycle_drivers.model_cache import ModelCache
+from pool_lifecycle_drivers.private_files import lock
 from tests.scripted_source import Scripted
 
 CONTENT = bytes(range(23))
@@ -345,3 +346,22 @@ def test_a_model_that_was_damaged_in_the_cache_is_fetched_again(
     source = Scripted({"a.bin": CONTENT})
     damage(Path(stage(cache, source).path))
     assert Path(stage(cache, source).path).read_bytes() == CONTENT
+
+
+def test_whoever_waits_for_another_hears_how_far_that_is(cache: ModelCache) -> None:
+    """Two processes, one download: bytes that somebody else fetches are news as well."""
+    source = Scripted({"a.bin": CONTENT}, cut=9)
+    trouble(cache, source)
+    source.cut = None
+    held = lock(f"{cache.partial(URL)}.lock", lambda: None)
+    seen: list[int] = []
+
+    class Waiting(Watch):
+        def check(self) -> None:
+            seen.append(self.done)
+            if len(seen) == 3:
+                os.close(held)
+            super().check()
+
+    assert fetching(cache, source).stage(Waiting()).size == len(CONTENT)
+    assert seen[:3] == [0, 9, 9]
