@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pool_lifecycle.transfer import EVERY, OFTEN, SELDOM, WINDOW, Meter, Transfer
+from pool_lifecycle.transfer import APART, EVERY, OFTEN, SELDOM, WINDOW, Meter, Transfer
 
 MB = 2**20
 
@@ -86,17 +86,23 @@ def test_a_share_is_never_more_than_the_whole() -> None:
     assert Transfer("m", 0, 0).share is None
 
 
-@given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 2**40)), min_size=1, max_size=300))
-def test_it_stays_small_whatever_it_sees(steps: list[tuple[float, int]]) -> None:
-    """A stager may report as often as it likes; no number is negative."""
-    meter, now = Meter("file:a", 0.0), 0.0
-    for wait, done in steps:
-        now += wait / 1000
+@given(st.lists(st.tuples(st.floats(0, 30), st.integers(-1, 2**30)), min_size=1, max_size=300))
+def test_no_number_is_negative_whatever_it_sees(steps: list[tuple[float, int]]) -> None:
+    """A source may begin anew as often as it likes."""
+    meter, now, done = Meter("file:a", 0.0), 0.0, 0
+    for wait, more in steps:
+        now, done = now + wait / 1000, max(0, done + more)
         meter.look(now, done, 2**40)
         seen = meter.at(now)
         assert seen.rate is None or seen.rate >= 0
         assert seen.left is None or seen.left >= 0
-    assert len(meter._looks) <= WINDOW / 0.25 + 3
+
+
+def test_it_stays_small_however_often_it_looks() -> None:
+    """Some twenty looks at most, which still make the right rate."""
+    meter = met(*((number / 1000, number) for number in range(20_000)))
+    assert len(meter._looks) <= WINDOW / APART + 3
+    assert meter.at(20.0).rate == pytest.approx(1000, rel=0.01)
 
 
 def test_programs_are_told_once_a_second_at_most() -> None:
