@@ -105,7 +105,8 @@ async def test_a_model_on_its_way_is_shown_with_its_rate_and_time_left() -> None
         await asyncio.sleep(2.5)
         staging = world.pool.status().staging
         assert staging is not None
-        assert (staging.reference, staging.share) == (OLD, pytest.approx(0.2, abs=0.001))
+        assert staging.reference == OLD
+        assert staging.share == pytest.approx(0.2, abs=0.001)
         assert (staging.rate, staging.left) != (None, None)
         await starting
         assert world.pool.status().staging is None
