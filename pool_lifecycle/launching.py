@@ -36,7 +36,7 @@ from pool_lifecycle.records import CrashLogKept, EngineEnded
 from pool_lifecycle.recovery import PATIENCE, Found, Unsure, find, handle_of
 from pool_lifecycle.requests import needs, request_for
 from pool_lifecycle.snapshot import Instance, Snapshot
-from pool_lifecycle.spec import PoolSpec
+from pool_lifecycle.spec import HealthSpec, PoolSpec
 from pool_lifecycle.staging import Staging
 from pool_lifecycle.transfer import Transfer
 from pool_lifecycle.verdict import FailedCheck
@@ -69,23 +69,29 @@ class Owner(Protocol):
 
 @define(eq=False)
 class Launching:
-    """One pool's way to its drivers. `engines` has every engine, by launch token, until it is forgotten."""
+    """One pool's way to its drivers. `engines` has every engine, by launch token, until it is forgotten.
+
+    What a pool that serves has no use for is None then, as there may be ten thousand of them.
+    """
 
     host: Host
     pool: Owner
     engines: dict[str, Engine] = field(factory=dict, init=False)
-    staging: Staging = field(init=False)
     _staged: dict[Target, StagedModel] = field(factory=dict, init=False)
     _launches: dict[str, Launch] = field(factory=dict, init=False)
-    _tasks: dict[str, asyncio.Task[Engine]] = field(factory=dict, init=False)
+    _staging: Staging | None = field(default=None, init=False)
+    _tasks: dict[str, asyncio.Task[Engine]] | None = field(default=None, init=False)
     _watches: dict[str, asyncio.Task[ExitStatus]] = field(factory=dict, init=False)
     _background: set[asyncio.Task[Any]] = field(factory=set, init=False)
     _port: int | None = field(default=None, init=False)
     _missed: str | None = field(default=None, init=False)
-    _unsure: dict[str, Unsure] = field(factory=dict, init=False)
+    _unsure: dict[str, Unsure] | None = field(default=None, init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self.staging = Staging(self.host, self.pool.spec.pool_id)
+    @property
+    def staging(self) -> Staging:
+        """What it stages."""
+        self._staging = self._staging or Staging(self.host, self.spec.pool_id)
+        return self._staging
 
     # --- before the launch -----------------------------------------------------------------------------
 
@@ -162,13 +168,13 @@ class Launching:
         if (cause := self.unsure(instance)) is not None:
             raise DriverError("recovery", cause)
         task = self.host.loop.create_task(self._launch(instance), name=f"launch {instance.token}")
-        self._tasks[instance.token] = task
+        self._tasks = {**(self._tasks or {}), instance.token: task}
         task.add_done_callback(lambda _: self._forget_task(instance.token))
         return await asyncio.shield(task)
 
     async def settled(self, instance: Instance) -> None:
         """Return once no launch of `instance` is under way any more."""
-        task = self._tasks.get(instance.token)
+        task = (self._tasks or {}).get(instance.token)
         if task is not None:
             await asyncio.wait((task,))
 
@@ -177,19 +183,19 @@ class Launching:
         self.engines.pop(instance.token, None)
         self._launches.pop(instance.token, None)
         self._watches.pop(instance.token, None)
-        self._unsure.pop(instance.token, None)
+        self._sure(instance)
 
     def adopt(self, instance: Instance, found: Found) -> None:
         """Go on with what an earlier manager launched, or was about to: see `recovery.Found`."""
         if isinstance(found, Unsure):
-            self._unsure[instance.token] = found
+            self._unsure = {**(self._unsure or {}), instance.token: found}
             self.host.trouble(self.spec.pool_id, f"generation {instance.generation}: {found.why}")
         elif found is not None or (instance.handle is not None and instance.exit is None):
             self._adopt(instance, found)
 
     def unsure(self, instance: Instance) -> Cause | None:
         """Why nobody knows whether the engine of `instance` lives; None when that is known."""
-        known = self._unsure.get(instance.token)
+        known = (self._unsure or {}).get(instance.token)
         return None if known is None else _unsure(known)
 
     def _adopt(self, instance: Instance, engine: Engine | None) -> None:
@@ -210,8 +216,9 @@ class Launching:
             self.pool.tell(Launched(instance.token, handle, begin))
 
     def _forget_task(self, token: str) -> None:
+        assert self._tasks is not None  # it was noted when it began
         task = self._tasks.pop(token)
-        self._tasks = self._tasks or {}  # an emptied one keeps room for what was in it
+        self._tasks = self._tasks or None
         if not task.cancelled():
             task.exception()  # whoever waited was told; with nobody waiting it concerns nobody
 
@@ -418,7 +425,7 @@ class Launching:
 
     async def _stop(self, instance: Instance, kill_after: float) -> object:
         """What its driver reports; None while nobody can say whether there is anything to be ended."""
-        if instance.token in self._unsure and not await self._found(instance):
+        if self.unsure(instance) is not None and not await self._found(instance):
             return None
         engine, launch = self.engines.get(instance.token), self._launches.get(instance.token)
         if launch is not None:
@@ -446,9 +453,15 @@ class Launching:
             return False
         if isinstance(found, Unsure):
             return False
-        if self._unsure.pop(instance.token, None) is not None:  # else somebody else has found it meanwhile
+        if self._sure(instance):  # else somebody else has found it meanwhile
             self.adopt(instance, found)
         return True
+
+    def _sure(self, instance: Instance) -> bool:
+        """It is known what has become of it; whether that is news."""
+        news = self._unsure is not None and self._unsure.pop(instance.token, None) is not None
+        self._unsure = self._unsure or None
+        return news
 
     def end_soon(self, instance: Instance, kill_after: float) -> None:
         """Begin to end an engine, or end it sooner; whoever needs to know stops it as well and waits."""
@@ -470,7 +483,7 @@ class Launching:
     @property
     def tasks(self) -> tuple[asyncio.Task[Any], ...]:
         """Everything under way here."""
-        return (*self._background, *self._tasks.values())
+        return (*self._background, *(self._tasks or {}).values())
 
     # --- plumbing --------------------------------------------------------------------------------------
 
@@ -492,9 +505,16 @@ class Launching:
 
     def profile_of(self, token: str) -> EngineProfile:
         """The profile of the engine launched as `token`."""
+        return self._profile(self._target_of(token))
+
+    def health_of(self, token: str | None) -> HealthSpec:
+        """How the engine launched as `token` is asked whether it is healthy."""
+        return self.pool.spec_of(self._target_of(token)).health
+
+    def _target_of(self, token: str | None) -> Target:
         snapshot = self.pool.snapshot
         known = (one.target for one in (*snapshot.engines, *snapshot.quarantine) if one.token == token)
-        return self._profile(next(known, snapshot.target))
+        return next(known, snapshot.target)
 
     def _profile(self, target: Target) -> EngineProfile:
         return self.host.drivers.profile(self.pool.spec_of(target).engine.profile)
