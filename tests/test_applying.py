@@ -9,12 +9,15 @@ import pytest
 from attrs import evolve
 
 from pool_lifecycle.applying import Applied, End, as_it_is, is_so
+from pool_lifecycle.causes import Cause
 from pool_lifecycle.errors import ConfigError, EngineStuck, ManagerClosed, StartFailed, Superseded
+from pool_lifecycle.events import Target
+from pool_lifecycle.launching import Launching
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.plan import Way
 from pool_lifecycle.records import Moved
 from pool_lifecycle.restart.backoff import Backoff
-from pool_lifecycle.spec import HealthSpec, Limits, PoolSpec
+from pool_lifecycle.spec import HealthSpec, Limits, PoolSpec, ReloadSpec
 from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import EngineScript, StageScript
 from tests.worlds import (
@@ -291,6 +294,32 @@ async def test_what_somebody_is_changing_by_hand_is_declared_back() -> None:
         await by_hand
         assert told(await waiting) == [("chat", Way.RELOAD, End.DONE)]
         assert is_so(world.pool, a_chat())
+
+
+@virtually
+async def test_whoever_was_faster_is_waited_for() -> None:
+    """Somebody's change by hand began just between our look at the pool and our wish: ours comes after it."""
+    async with a_world(WORKS, staging=(INSTANT, StageScript(takes=5.0), INSTANT), limits=LIMITS) as world:
+        await world.ready()
+        look = Launching.preflight_beside
+        by_hand: list[asyncio.Task[None]] = []
+
+        async def meanwhile(self: Launching, target: Target) -> tuple[Cause, ...]:
+            if not by_hand:
+                asked = world.pool.reload("file:/by-hand.gguf", strategy="drain_first")
+                by_hand.append(world.begin(asked))
+                await asyncio.sleep(0.01)
+            return await look(self, target)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Launching, "preflight_beside", meanwhile)
+            wanted = a_chat(model=NEW, reload=ReloadSpec("surge"))
+            outcomes, took = await virtual_time.timed(apply(world, wanted))
+        assert (told(outcomes), int(took)) == ([("chat", Way.RELOAD, End.DONE)], 5)
+        assert world.stager.requests == [OLD, "file:/by-hand.gguf", NEW]
+        assert is_so(world.pool, wanted)
+        await by_hand[0]
+        await world.pool.reached("ready")
 
 
 # --- when it is acted on -----------------------------------------------------------------------------------
