@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pool_lifecycle import EngineSpec, PoolManager, PoolSpec
+from pool_lifecycle import EngineSpec, Limits, PoolManager, PoolSpec
 from pool_lifecycle.lifecycle import LIFECYCLE
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.restart.backoff import Backoff
@@ -25,11 +25,12 @@ def say(**what: Any) -> None:
 
 
 def specification(folder: Path, on_manager_exit: str) -> PoolSpec:
-    engine = (str(Path(__file__).with_name("engine.py")), "{port}", f"{folder}/lock", f"{folder}/doubles")
+    engine = (str(Path(__file__).with_name("engine.py")), "{port}", f"{folder}/lock", f"{folder}/notes")
     return PoolSpec(
         "chat",
         EngineSpec(sys.executable, args=("-I", "-S", *engine), env={"KILLED": str(folder)}),
         model=f"file:{folder / OLD}",
+        limits=Limits(proving=0.2),
         backoff=Backoff(initial=0.05, minimum=0.0, maximum=0.2),
         on_manager_exit=on_manager_exit,
     )
@@ -42,7 +43,7 @@ def shown(pool: Pool) -> dict[str, Any]:
 
 async def ask(pool: Pool, name: str, *given: Any, **more: Any) -> Any:
     """Say it before and after: what was answered has to be so for ever."""
-    say(asks=name)
+    say(asks=name, strategy=more.get("strategy"))
     answer = await getattr(pool, name)(*given, **more)
     leases = [lease.token for lease in pool.book.active()]
     say(answered=name, leases=leases, **shown(pool))
@@ -56,6 +57,8 @@ async def live(pool: Pool, folder: Path) -> None:
     await ask(pool, "reload", f"file:{folder / NEW}", drain_deadline=5.0)
     await ask(pool, "drain", 5.0)
     await ask(pool, "start")
+    await ask(pool, "reload", f"file:{folder / OLD}", strategy="surge")
+    await pool.reached("ready")
     await ask(pool, "stop")
 
 
