@@ -37,7 +37,7 @@ OBSTINATE = EngineScript(ready_after=None, ignores_term=True)
 
 def spec(name: str = "chat", *, slots: int = 2, stop_grace: float = 5.0) -> PoolSpec:
     """A pool of memory drivers."""
-    limits = Limits(stop_grace=stop_grace)
+    limits = Limits(stop_grace=stop_grace, proving=0.0)
     return PoolSpec(name, EngineSpec("engine"), model="file:/a", slots=slots, limits=limits)
 
 
@@ -114,7 +114,9 @@ def test_declarations_are_applied_without_asyncio(tmp_path: Path) -> None:
         assert pool is not None
         pool.redeclared(spec("a", slots=5), strategy="surge")
         assert pool.status().slots == 5
+        pool.reached(PoolState.READY)
         pool.reload("file:/c", strategy="surge", otherwise="stage_first", drain_deadline=1.0)
+        pool.reached(PoolState.READY)
         blocking.withdraw()
         blocking.apply([])
         assert blocking.get("a") is None

@@ -251,6 +251,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
+            self.script = WORKS  # one may still be launched before the manager is closed
             for engine in self.launcher.engines:
                 engine.release()
             self.run(self.manager.close())
