@@ -35,6 +35,7 @@ from pool_lifecycle.progress import Progress, Reading
 from pool_lifecycle.readiness import Readiness
 from pool_lifecycle.records import EngineUnhealthy
 from pool_lifecycle.snapshot import Instance, Snapshot
+from pool_lifecycle.spec import HealthSpec
 from pool_lifecycle.ticks import TICK
 from pool_lifecycle.verdict import FailedCheck
 from pool_lifecycle.wording import plural
@@ -114,7 +115,7 @@ class HealthWatch:
         self.close()
         self._engine = server
         if server is not None:
-            host, interval = self._launching.host, self._launching.spec.health.interval
+            host, interval = self._launching.host, self._health.interval
             self._tick = host.ticks.at(host.loop.time() + interval * host.random.random(), self._begin)
 
     def close(self) -> None:
@@ -129,7 +130,7 @@ class HealthWatch:
         return "; ".join(self._doubts())
 
     def _doubts(self) -> Iterator[str]:
-        health, now = self._launching.spec.health, self._launching.host.loop.time()
+        health, now = self._health, self._launching.host.loop.time()
         if self._failed:
             yield f"{len(self._failed)} of {health.failures} health checks failed: {self._failed[-1].detail}"
         if self._hung:
@@ -156,8 +157,13 @@ class HealthWatch:
         self._task = self._launching.keep(self._check(self._engine))
 
     @property
+    def _health(self) -> HealthSpec:
+        """How the engine is declared to be asked."""
+        return self._launching.health_of(None if self._engine is None else self._engine.token)
+
+    @property
     def _patience(self) -> float:
-        return self._launching.spec.health.timeout + 3 * PATIENCE
+        return self._health.timeout + 3 * PATIENCE
 
     async def _check(self, engine: Instance) -> None:
         await asyncio.sleep(0)  # where tasks begin at once, `_task` is not this one before
@@ -178,7 +184,7 @@ class HealthWatch:
 
         Of a program that blocks its loop during every check nothing better can be had.
         """
-        declared = self._launching.spec.health
+        declared = self._health
         if health.ok or not health.silent or self._seconds >= HEARD * declared.timeout:
             self._listened = 0.0
             return True
@@ -233,12 +239,12 @@ class HealthWatch:
 
     def _wait(self) -> None:
         host, last = self._launching.host, self._tick
-        when = max(last * TICK + self._launching.spec.health.interval, host.loop.time())
+        when = max(last * TICK + self._health.interval, host.loop.time())
         self._tick = host.ticks.at(when, self._begin)
         self._thorough = last * TICK // EVERY != self._tick * TICK // EVERY
 
     async def _look(self, engine: Instance) -> Sight | None:
-        limit, look = self._launching.spec.health.timeout + PATIENCE, Readiness(self._launching)
+        limit, look = self._health.timeout + PATIENCE, Readiness(self._launching)
         leases = self._book.count_on(engine.generation)
         reading = self._begin_reading(engine, look, limit, leases)
         try:
@@ -267,7 +273,7 @@ class HealthWatch:
 
     def _is_last_doubt(self, sight: Sight) -> bool:
         """Whether the engine is about to be given up: it may have ended without anybody's being told."""
-        enough = len(self._failed) + 1 >= self._launching.spec.health.failures
+        enough = len(self._failed) + 1 >= self._health.failures
         return enough and not sight.health.ok and not self._got_on(sight)
 
     async def _asked(self, what: str, limit: float, asking: Coroutine[Any, Any, T]) -> T | None:
@@ -301,7 +307,7 @@ class HealthWatch:
     # --- what it means ---------------------------------------------------------------------------------
 
     def _judge(self, engine: Instance, sight: Sight) -> None:
-        health, spec = sight.health, self._launching.spec.health
+        health, declared = sight.health, self._health
         self._tried = True
         self._busy = not health.ok and health.silent and self._got_on(sight)
         self._follow_work(sight.reading)
@@ -313,7 +319,7 @@ class HealthWatch:
             self._failed = ()
         else:
             self._failed = (*self._failed, self._failure(health.detail, silent=health.silent))
-            if len(self._failed) >= spec.failures:
+            if len(self._failed) >= declared.failures:
                 self._give_up(engine, self._failed)
 
     def _failure(self, detail: str, *, silent: bool = False) -> FailedCheck:
@@ -329,7 +335,7 @@ class HealthWatch:
             self._progress = self._progress.after(reading, self._launching.host.loop.time())
 
     def _stalled(self) -> bool:
-        health, now, progress = self._launching.spec.health, self._launching.host.loop.time(), self._progress
+        health, now, progress = self._health, self._launching.host.loop.time(), self._progress
         if progress is None or progress.looks < health.failures:
             return False
         return progress.stood_still(now) >= health.stall

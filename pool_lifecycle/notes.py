@@ -23,7 +23,6 @@ from pool_lifecycle.events import (
     Reload,
     Stop,
     Strategy,
-    Target,
     Unhealthy,
 )
 from pool_lifecycle.lifecycle import LIFECYCLE, Limit, Mark, Model, PoolEvent, PoolState
@@ -266,14 +265,24 @@ CHANGING = frozenset(
 
 
 def _launching(snapshot: Snapshot, model: Model) -> Snapshot:
-    target: Target = snapshot.target
     if model is Model.CANDIDATE and snapshot.plan is not None:
         target = snapshot.plan.target
+    else:
+        snapshot = _as_declared(snapshot)
+        target = snapshot.target
     generation = snapshot.generation + 1
     token = f"{snapshot.pool_id}.{generation}.{snapshot.lineage}"
     aside = any(not one.aside for one in snapshot.engines)
     instance = Instance(generation, token, target, aside=aside)
     return evolved(snapshot, generation=generation, engines=(*snapshot.engines, instance))
+
+
+def _as_declared(snapshot: Snapshot) -> Snapshot:
+    """Of what an earlier manager launched only the variant's name may be known: it becomes another one."""
+    variant = snapshot.rules.variant
+    if variant in ("", snapshot.target.variant):
+        return snapshot
+    return evolved(snapshot, target=evolve(snapshot.target, variant=variant))
 
 
 def _staging(snapshot: Snapshot, _left: Plan | None, _row: Row, _event: Event, now: float) -> Snapshot:

@@ -95,7 +95,7 @@ class Pool(Actor):
         """
         _check("model", model, reference_defect)
         _check("digest", digest, optional(digest_defect))
-        target = Target(model, digest, self._snapshot.target.variant)
+        target = Target(model, digest, self.spec_of(self._snapshot.target).variant)
         await self._change(target, strategy, otherwise, drain_deadline)
 
     async def redeclared(

@@ -55,7 +55,7 @@ class Readiness:
         while True:
             grew.clear()
             began = loop.time()
-            health = await self._ask(target)
+            health = await self._ask(engine, target)
             if health.ok:
                 return
             see(f"{target.path}: {health.detail}")
@@ -65,14 +65,16 @@ class Readiness:
 
     async def look(self, instance: Instance) -> Health:
         """Probe the engine of `instance` once."""
-        return await self._ask(self._target(self._launching.engines[instance.token], None))
+        engine = self._launching.engines[instance.token]
+        return await self._ask(engine, self._target(engine, None))
 
-    @property
-    def _probe(self) -> HealthProbe:
-        return self._launching.host.drivers.health_probe(self._launching.spec.health.probe)
+    def _probe(self, token: str) -> HealthProbe:
+        return self._launching.host.drivers.health_probe(self._launching.health_of(token).probe)
 
-    async def _ask(self, target: ProbeTarget) -> Health:
-        answer = await self._probe.check(target=target, timeout=self._launching.spec.health.timeout)
+    async def _ask(self, engine: Engine, target: ProbeTarget) -> Health:
+        token = engine.handle.token
+        limit = self._launching.health_of(token).timeout
+        answer = await self._probe(token).check(target=target, timeout=limit)
         heed()
         return expected_health(answer, "check")
 
@@ -80,12 +82,12 @@ class Readiness:
 
     def work(self, instance: Instance) -> WorkCounter | None:
         """The counter by which the engine's work can be followed, if there is one that the probe can read."""
-        able = isinstance(self._probe, WorkProbe)
+        able = isinstance(self._probe(instance.token), WorkProbe)
         return getattr(self._launching.profile_of(instance.token), "work", None) if able else None
 
     async def read(self, instance: Instance, work: WorkCounter, last: Progress | None) -> Reading:
         """Read the counter; where it stands as it stood last, ask whether there is anything to do at all."""
-        limit = self._launching.spec.health.timeout
+        limit = self._launching.health_of(instance.token).timeout
         count = await self._sum(instance, work, work.names, limit)
         if count is None or last is None or count != last.count or not work.pending:
             return Reading(count)
@@ -95,7 +97,7 @@ class Readiness:
     async def _sum(
         self, instance: Instance, work: WorkCounter, names: tuple[str, ...], limit: float
     ) -> float | None:
-        probe = self._probe
+        probe = self._probe(instance.token)
         assert isinstance(probe, WorkProbe)  # or `work` would be None
         target = self._target(self._launching.engines[instance.token], work.path)
         count = await probe.count(target=target, names=names, timeout=limit)
@@ -152,12 +154,14 @@ class Readiness:
 
     async def warm_up(self, engine: Engine, grew: asyncio.Event, see: Callable[[str], None]) -> None:
         """Make the first request for the users, if one is configured."""
-        if self._launching.spec.health.warm_up is not None:
+        path = self._launching.health_of(engine.handle.token).warm_up
+        if path is not None:
             see("warming up")
-            await self.until_healthy(engine, grew, see, path=self._launching.spec.health.warm_up)
+            await self.until_healthy(engine, grew, see, path=path)
 
     def _target(self, engine: Engine, path: str | None) -> ProbeTarget:
-        health, handle = self._launching.spec.health, engine.handle
+        handle = engine.handle
+        health = self._launching.health_of(handle.token)
         wanted = path or health.path or self._launching.profile_of(handle.token).health_path
         return ProbeTarget(reachable(handle.host), handle.port, wanted, health.command)
 

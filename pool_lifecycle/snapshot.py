@@ -54,7 +54,8 @@ class Intent(enum.StrEnum):
 class Rules:  # noqa: PLW1641 - attrs makes the hash
     """The numbers a pool's steps go by. `fixed_port`: the port of its engine was declared.
 
-    `shared_breaker` is for the circuits that it shares with other pools.
+    `shared_breaker` is for the circuits that it shares with other pools. `variant` is that of the engine that
+    is declared (empty: not known).
     """
 
     limits: Limits = field(factory=Limits)
@@ -64,6 +65,7 @@ class Rules:  # noqa: PLW1641 - attrs makes the hash
     classes: ClassPolicies = field(factory=ClassPolicies)
     fixed_port: bool = False
     shared_breaker: Breaker = field(factory=Breaker)
+    variant: str = ""
 
     def __eq__(self, other: object) -> bool:
         """Snapshots are compared at every step, and nearly always have the very same rules."""
@@ -87,7 +89,7 @@ _rules = lru_cache(maxsize=256)(Rules)
 def rules_of(spec: PoolSpec, shared_breaker: Breaker) -> Rules:
     """The numbers that a pool is declared with."""
     numbers = (spec.limits, spec.backoff, spec.breaker, spec.window, spec.classes)
-    return _rules(*numbers, spec.engine.port is not None, shared_breaker)
+    return _rules(*numbers, spec.engine.port is not None, shared_breaker, spec.variant)
 
 
 @lru_cache(maxsize=256)

@@ -279,3 +279,21 @@ def test_secrets_of_an_engine_are_not_in_its_variant() -> None:
     assert "hunter2" not in repr(spec.target)
     assert spec.variant != a_spec().variant
     assert isinstance(spec, PoolSpec)
+
+
+@virtually
+async def test_a_declaration_of_what_runs_does_not_disturb_a_change_either() -> None:
+    """Whoever takes a declaration back while it is being carried out: that goes on as it was declared."""
+    async with a_world(WORKS, NEVER_READY, WORKS, engine=ONE) as world:
+        await world.ready()
+        first = await world.began(world.pool.redeclared(a_spec(engine=TWO)))
+        with pytest.raises(ReloadRefused, match="one change at a time"):
+            await world.pool.redeclared(a_spec(engine=ONE))
+        world.engine.heal()
+        await first
+        assert flags(world.engine.request) == ("--two",)
+        assert world.pool.spec.engine.version == "2.0"
+        assert world.pool.declared.engine.version == "1.0"
+        await world.pool.redeclared(a_spec(engine=ONE))
+        assert flags(world.engine.request) == ("--one",)
+        assert world.pool.spec == world.pool.declared == a_spec(engine=ONE)
