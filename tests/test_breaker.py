@@ -14,7 +14,8 @@ closed
     failure[below threshold] > . (count); failure > open (open); trip > open (open); stable > . (clear)
     taken > .; allow_one > .; reset > . (clear); quarantine > open (hold)
 open
-    timeout[quarantined] > .; timeout > half_open (free); quarantine > . (hold); release[quarantined] > half_open (free); release > .
+    timeout[quarantined] > .; timeout > half_open (free); quarantine > . (hold)
+    release[quarantined] > half_open (free); release > .
     allow_one[quarantined] > .; allow_one > trial (grant)
     failure > .; stable > .; trip > .; reset > closed (clear)
 half_open

@@ -166,9 +166,7 @@ def test_the_address_of_a_document_is_that_of_the_engine(tmp_path: Path) -> None
     assert handoff.url_at(path) == "http://here:80"
 
 
-@pytest.mark.parametrize(
-    "text", [None, "", "{", "[]", "null", '{"url": 7}', '{"pool_id": "chat"}', "\xff"]
-)
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "null", '{"url": 7}', '{"pool_id": "chat"}', "\xff"])
 def test_what_is_no_document_has_no_address(tmp_path: Path, text: str | None) -> None:
     """Whatever lies there, or nothing."""
     path = tmp_path / "chat.json"
