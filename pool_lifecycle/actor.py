@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from pool_lifecycle import loading
-from pool_lifecycle.activities import clear
+from pool_lifecycle.activities import clear, hand_back
 from pool_lifecycle.addressing import url_of
 from pool_lifecycle.agenda import next_due
 from pool_lifecycle.answers import judge_of
@@ -70,8 +70,9 @@ LATE = 1.0
 
 
 def _with_engine(spec: PoolSpec, other: PoolSpec) -> PoolSpec:
-    """The policies of `spec`, and the engine of the other one."""
-    return evolve(spec, engine=other.engine, slots=other.slots)
+    """The policies of `spec`, and the engine of the other one, with how that is asked for its health."""
+    health = spec.health if spec.variant == other.variant else other.health
+    return evolve(spec, engine=other.engine, slots=other.slots, health=health)
 
 
 ONLY_ANEW = ("pool_id", "device_mask", "replica_id", "launcher", "gpu_probe", "on_manager_exit")
@@ -146,6 +147,8 @@ class Actor:
         finally:
             self._stepping = False
         self._clear()
+        if LIFECYCLE.states[snapshot.state].serving:  # a stop may have withdrawn it before it was kept
+            staff.launching.keep(hand_back(self))
         if (passage := staff.announcer.adopted(kept, snapshot, found)) is not None:
             self.host.keep(self._kept(), passage)
         self._catch_up()
