@@ -265,7 +265,7 @@ async def retire(pool: Subject, epoch: int) -> Outcome:
 
     What serves is handed off first: that may have been the new one, before it failed.
     """
-    await hand_back(pool)
+    await _hand_back(pool)
     heed()
     for spare in pool.snapshot.spares:
         patience = (spare.kill_at or 0.0) - pool.spec.limits.stop_grace - pool.host.loop.time()
@@ -282,7 +282,7 @@ HANDING_TAKES = 5.0
 """Seconds that a spare waits for the handoff document of what serves, before it is ended all the same."""
 
 
-async def hand_back(pool: Subject) -> None:
+async def _hand_back(pool: Subject) -> None:
     """What serves is handed off; where that fails the spare has to go all the same."""
     server = pool.snapshot.server
     try:
