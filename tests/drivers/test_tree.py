@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from pool_lifecycle.interfaces import LaunchRequest, StopReport
-from pool_lifecycle_drivers import leaf, subreaper
+from pool_lifecycle_drivers import subreaper
 from pool_lifecycle_drivers.engine import Details, LocalEngine
 from pool_lifecycle_drivers.process import LocalLauncher
 from tests.drivers.real_processes import LASTING, Bench, carriers, is_living, until
@@ -317,10 +317,10 @@ def test_an_engine_that_cannot_be_put_into_a_cgroup_runs_all_the_same(
 ) -> None:
     """It notices nothing; the inspection tells what holds it."""
 
-    def refuse(*_: object) -> None:
+    async def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(leaf, "enclose", refuse)
+    monkeypatch.setattr(Enclosing, "enclose", refuse)
 
     async def look(engine: LocalEngine) -> None:
         seen = await engine.inspect()
