@@ -17,6 +17,7 @@ import pytest
 
 from pool_lifecycle.interfaces import LaunchRequest, StopReport
 from pool_lifecycle_drivers import subreaper
+from pool_lifecycle_drivers.enclosing import Enclosing
 from pool_lifecycle_drivers.engine import Details, LocalEngine
 from pool_lifecycle_drivers.process import LocalLauncher
 from tests.drivers.real_processes import LASTING, Bench, carriers, is_living, until
