@@ -76,8 +76,9 @@ Feature: What an operator asked for outlives the manager that was asked
     And the pool is changing its model
     And its manager is killed, and another one takes over
     When the client "ana" gives her lease back
+    And 6 seconds have passed
     Then the pool is ready
-    And the pool serves "file:/models/other.gguf"
+    And the pool serves "file:/models/better.gguf"
 
   @B-SUPER-x4
   Scenario: A circuit that an operator has closed stays closed
