@@ -176,9 +176,13 @@ class Pool(Actor):
         `wait` as with `lease`. Raises what `acquire` raises, and StoreError when it cannot be kept.
         """
         _check("wait", wait, _duration)
+        if self._closed:
+            raise self._gone()
         lease = await self.book.acquire_within(holder, kind, ttl, timeout=wait, lasting=True)
         assert isinstance(lease, LastingLease)
         try:
+            if self._closed:  # meanwhile
+                raise self._gone()
             self.host.store.save_lease(self.pool_id, lease.to_keep())
         except BaseException:
             lease.release()

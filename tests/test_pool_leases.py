@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from pool_lifecycle.errors import NoFreeSlot, PoolDraining, PoolNotReady
+from pool_lifecycle.errors import ManagerClosed, NoFreeSlot, PoolDraining, PoolNotReady
 from pool_lifecycle.lease import Lease, LeaseState
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.records import LeasesEnded
 from pool_lifecycle.testing import virtual_time
+from tests.reborn import after_death
 from tests.worlds import NEVER_READY, NEW, World, a_world, virtually
 
 
@@ -210,3 +211,15 @@ async def test_no_lease_is_granted_between_crash_and_ready() -> None:
             with pytest.raises(PoolNotReady):
                 world.pool.acquire("me")
             await asyncio.sleep(0.1)
+
+
+@virtually
+async def test_who_asks_a_kept_pool_of_a_manager_that_has_left_is_told_so() -> None:
+    """Its engine serves on, but nobody would keep the lease: the next manager is to be asked."""
+    async with a_world(on_manager_exit="keep") as world:
+        await world.ready()
+        await world.manager.close()
+        with pytest.raises(ManagerClosed):
+            await world.pool.grant("late")
+        await after_death(world, on_manager_exit="keep")
+        (await world.pool.grant("in time")).release()
