@@ -80,7 +80,7 @@ asyncio.run(main())
         BEGIN + source, tmp_path, fake_engine.binary, *fake_engine.args()
     )
     kinds, whys = zip(*(one.split(": ") for one in there[:4]), strict=True)
-    assert kinds == ("PoolNotReady", "ManagerClosed", "PoolNotReady", "ManagerClosed")
+    assert kinds == ("PoolNotReady", "ManagerClosed", "ManagerClosed", "ManagerClosed")
     assert set(whys) == {"its manager lives in the process that this one was forked from"}
     assert (there[4], state, lease, released, locked) == (None, "ready", "active", True, True)
 
