@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
+from functools import cached_property
 from importlib import metadata
 from typing import Any, TypeVar, cast
 
@@ -69,7 +71,12 @@ class Drivers:
     def names(self, interface: Interface) -> tuple[str, ...]:
         """Every name that can be asked for."""
         made = {name for kind, name in self._made if kind is interface}
-        return tuple(sorted(made | {point.name for point in metadata.entry_points(group=interface)}))
+        return tuple(sorted(made | {point.name for point in self._installed(group=interface)}))
+
+    @cached_property
+    def _installed(self) -> Callable[..., metadata.EntryPoints]:
+        """Selects from what is installed. Read once: it means a look at every package."""
+        return metadata.entry_points().select
 
     def _find(self, interface: Interface, name: str, key: str) -> Any:
         if (interface, name) not in self._made:
@@ -77,7 +84,7 @@ class Drivers:
         return self._made[interface, name]
 
     def _load(self, interface: Interface, name: str, key: str) -> Any:
-        points = tuple(metadata.entry_points(group=interface, name=name))
+        points = tuple(self._installed(group=interface, name=name))
         if not points:
             valid = ", ".join(map(repr, self.names(interface))) or "none is installed"
             raise ConfigError([Problem(key, name, f"must be one of {valid}")])

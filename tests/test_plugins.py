@@ -82,3 +82,21 @@ def test_a_driver_that_cannot_be_loaded_is_a_clear_error(monkeypatch: pytest.Mon
     monkeypatch.setattr(metadata, "entry_points", lambda **_: metadata.EntryPoints([broken]))
     with pytest.raises(ConfigError, match=r"launcher = 'broken': cannot be loaded: .*no_such_module"):
         Drivers().launcher("broken")
+
+
+def test_what_is_installed_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many drivers are asked for: each time it would mean a look at every package there is."""
+    looks: list[int] = []
+    real = metadata.entry_points()
+
+    def look() -> Any:
+        looks.append(1)
+        return real
+
+    monkeypatch.setattr(metadata, "entry_points", look)
+    drivers = Drivers()
+    for name in ("tcp", "http"):
+        drivers.health_probe(name)
+    drivers.launcher("local")
+    assert "local" in drivers.names(Interface.LAUNCHER)
+    assert looks == [1]

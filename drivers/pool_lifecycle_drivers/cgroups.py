@@ -7,6 +7,7 @@ memory cgroup is unknown, never an error: containers hide these files in many wa
 from __future__ import annotations
 
 import errno
+import functools
 import os
 
 from attrs import frozen
@@ -29,7 +30,8 @@ class Hierarchies:
         found: dict[str, str] = {}
         for line in (read(f"{self._proc}/{pid}/cgroup") or "").splitlines():
             _, controllers, name = line.split(":", 2)
-            found.update((controller, name) for controller in controllers.split(","))
+            for controller in controllers.split(","):
+                found[controller] = name
         return found
 
     def mounted(self, controller: str) -> str | None:
@@ -41,12 +43,16 @@ class Hierarchies:
     def folder(self, controller: str, name: str) -> str | None:
         """The folder of a cgroup; None where it is not mounted here."""
         mounted = self.mounted(controller)
-        if mounted is None:
-            return None
-        inside = os.path.relpath(name, self._mounts[controller][0])
-        if inside.startswith(".."):  # mounted is another part of the hierarchy, as in some containers
-            return None
-        return os.path.normpath(f"{mounted}/{inside}")
+        return None if mounted is None else _folder(mounted, self._mounts[controller][0], name)
+
+
+@functools.lru_cache(maxsize=64)
+def _folder(mounted: str, root: str, name: str) -> str | None:
+    """Of a cgroup, in a hierarchy whose `root` is mounted there; many engines are in the same."""
+    inside = os.path.relpath(name, root)
+    if inside.startswith(".."):  # mounted is another part of the hierarchy, as in some containers
+        return None
+    return os.path.normpath(f"{mounted}/{inside}")
 
 
 @frozen
