@@ -10,9 +10,10 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Callable, Mapping, Set
+from itertools import compress
 from json.encoder import encode_basestring_ascii
 from math import isfinite
-from operator import attrgetter
+from operator import attrgetter, is_not
 from typing import Any, NoReturn, TypeAlias
 
 from attrs import AttrsInstance, field, frozen
@@ -280,8 +281,9 @@ def _by_field(kind: type, codecs: Mapping[str, Codec]) -> Write:
     labels = [piece for name in codecs for piece in (f',"{name}":', "")]
     blank = ["{" + labels[0][1:], *labels[1:], "}"]
     unknown = (blank,) * len(codecs)
+    numbers = range(len(codecs))
     values_of = attrgetter(*codecs, "__class__")  # which of a single name would not make a tuple
-    writers = {name: (2 * number + 1, codec.write) for number, (name, codec) in enumerate(codecs.items())}
+    writers = [(name, 2 * number + 1, codec.write) for number, (name, codec) in enumerate(codecs.items())]
 
     def write(value: Any, memory: Memory) -> str:
         try:
@@ -291,10 +293,9 @@ def _by_field(kind: type, codecs: Mapping[str, Codec]) -> Write:
         # taken out, so that a failure on the way leaves nothing that is half old, half new
         olds, pieces = memory.last.pop(kind) if kind in memory.last else (unknown, blank.copy())
         try:
-            for name, old, new in zip(codecs, olds, news):  # noqa: B905 - one of each for every field
-                if new is not old:
-                    place, write_field = writers[name]
-                    pieces[place] = write_field(new, memory)
+            for number in compress(numbers, map(is_not, news, olds)):  # most are the same, most of the time
+                name, place, write_field = writers[number]
+                pieces[place] = write_field(news[number], memory)
         except WRONG as error:
             raise codecs[name].wrong(name, error) from error
         memory.last[kind] = news, pieces

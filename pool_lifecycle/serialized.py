@@ -34,7 +34,7 @@ __all__ = [
 APART: dict[type[AttrsInstance], dict[str, Any]] = {Snapshot: {"rules": Rules()}, Kept: {"leases": ()}}
 """What is not written, and what it is when it has been read: rules are declared anew, leases kept apart."""
 
-FLEETING = frozenset((Kept, Moment, Snapshot))
+FLEETING = frozenset((Kept, Moment, Passage, Snapshot))
 """What a document has one of, and every time another."""
 
 POOLS = 500
@@ -137,10 +137,11 @@ class Dumper:
     It remembers the `POOLS` that were written last; others take as long as with `dump`. For one thread.
     """
 
-    __slots__ = ("_memory",)
+    __slots__ = ("_memory", "_passages")
 
     def __init__(self) -> None:
         self._memory: Callable[[str], Memory] = lru_cache(POOLS)(lambda _pool_id: Memory())
+        self._passages = Memory()
 
     def dump(self, kept: Kept) -> str:
         """As the function `dump`."""
@@ -148,3 +149,7 @@ class Dumper:
         if len(memory.parts) > PARTS:
             memory.parts.clear()
         return _KEPT.write(kept, memory)
+
+    def dump_passage(self, passage: Passage) -> str:
+        """As the function `dump_passage`."""
+        return _PASSAGE.write(passage, self._passages)

@@ -135,6 +135,8 @@ class Disk:
         return True
 
     def _some_is_left(self, tables: Tables) -> bool:
+        if not self.pending:  # as nearly always
+            return False
         if self.pending.write(tables):
             self.commits += 1
         return bool(self.pending)

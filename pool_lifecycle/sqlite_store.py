@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from pool_lifecycle.errors import StoreError
 from pool_lifecycle.kept import Kept, KeptHost, KeptLease, Loaded, Passage
-from pool_lifecycle.serialized import Dumper, dump_host, dump_lease, dump_passage
+from pool_lifecycle.serialized import Dumper, dump_host, dump_lease
 from pool_lifecycle.sqlite_disk import Disk, not_open
 from pool_lifecycle.sqlite_errors import told
 from pool_lifecycle.sqlite_keeper import Keeper
@@ -78,7 +78,7 @@ class SqliteStore:
         """Keep it; False while it is not yet kept."""
         pool_id = kept.snapshot.pool_id
         text = self._dumper.dump(kept)
-        row = None if passage is None else dump_passage(passage)
+        row = None if passage is None else self._dumper.dump_passage(passage)
         return self._change(lambda to: to.save(pool_id, text, row))
 
     def save_host(self, host: KeptHost) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from pool_lifecycle.sqlite_reading import Row
 from pool_lifecycle.sqlite_schema import seal
@@ -24,6 +24,29 @@ DAMAGED_ROWS = 1000
 """So many rows that could not be read are kept for people to look at."""
 
 
+class Transaction:
+    """Of these tables. A class, as every durable step takes one: a generator would take twice as long."""
+
+    __slots__ = ("_tables",)
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def __enter__(self) -> None:
+        self._tables.connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        tables = self._tables
+        if kind is not None:
+            tables.undo()
+            return
+        try:
+            tables.connection.execute("COMMIT")
+        except BaseException:
+            tables.undo()
+            raise
+
+
 class Tables:
     """Knows the last number in the history of each pool that it has met, and which are not forgotten."""
 
@@ -32,19 +55,12 @@ class Tables:
         self._numbers: dict[str, int] = {}
         self._present: set[str] = set()
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> Transaction:
         """All of what happens within, or nothing. Raises sqlite3.Error."""
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self.connection.execute("COMMIT")
-        except BaseException:
-            self._undo()
-            raise
+        return Transaction(self)
 
-    def _undo(self) -> None:
-        """SQLite has done so itself after some errors. What was met within was not met."""
+    def undo(self) -> None:
+        """Nothing happened within, and nobody was met. SQLite has done so itself after some errors."""
         self._numbers.clear()
         self._present.clear()
         if self.connection.in_transaction:

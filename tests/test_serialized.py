@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pool_lifecycle.interfaces import EngineHandle
-from pool_lifecycle.kept import Kept
+from pool_lifecycle.kept import Kept, Passage
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.serialized import (
     PARTS,
@@ -22,7 +22,9 @@ from pool_lifecycle.serialized import (
     Dumper,
     Malformed,
     dump,
+    dump_passage,
     load,
+    load_passage,
 )
 from pool_lifecycle.snapshot import Instance, Rules, Snapshot
 from tests.explored import explored
@@ -95,6 +97,16 @@ def test_pools_that_chance_led_somewhere(seed: int) -> None:
         text = dumper.dump(kept(pool))
         assert text == dump(kept(pool))
         assert load(text).snapshot == evolve(pool, rules=Rules())
+
+
+def test_passages_that_come_after_one_another() -> None:
+    """Each is written anew where it differs from the one before, and as it would be by itself."""
+    dumper = Dumper()
+    first = Passage("chat", 5.0, "start", "stopped", "starting", "asked by an operator")
+    second = evolve(first, at=6.0, mark="allowed", generation=3, cause="it crashed")
+    for passage in (first, second, second, evolve(first, pool_id="b"), first):
+        assert dumper.dump_passage(passage) == dump_passage(passage)
+        assert load_passage(dumper.dump_passage(passage)) == passage
 
 
 def test_chance_leads_everywhere() -> None:
