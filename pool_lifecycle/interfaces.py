@@ -347,22 +347,48 @@ class Caching(Protocol):
 
 @frozen
 class Device:
-    """One GPU. Memory in bytes."""
+    """One GPU, or one MIG instance of one. Memory in bytes; None: the driver cannot say.
+
+    `index` is the GPU's number in PCI bus order; a MIG instance has its parent's, and in `parent` its uuid.
+    `pci` is the bus id as the vendor's tools write it, `compute` the compute capability. `utilisation`
+    is percent, `temperature` degrees Celsius, `power` watts. `ecc` counts the uncorrected memory errors
+    since the driver was loaded. `partitioned`: it is cut into MIG instances, so that nothing runs on the whole.
+    `unwell` says why it cannot be used ("GPU is lost"), empty while it can: then its memory is told as 0.
+    """
 
     index: int
     uuid: str
     name: str
     memory_total: int
     memory_free: int
+    pci: str = ""
+    compute: tuple[int, int] | None = None
+    utilisation: float | None = None
+    temperature: float | None = None
+    power: float | None = None
+    ecc: int | None = None
+    parent: str | None = None
+    partitioned: bool = False
+    unwell: str = ""
 
 
 @frozen
 class DeviceProcess:
-    """A process that holds memory on a device, in bytes."""
+    """A process that holds memory on a device, in bytes; None: the driver cannot say how much."""
 
     uuid: str
     pid: int
-    memory_used: int
+    memory_used: int | None
+
+
+class FaultKind(enum.StrEnum):
+    """What told of a device's fault."""
+
+    XID = "xid"  # an event of NVIDIA's driver, with its number
+    ECC = "ecc"  # uncorrected errors of its memory; the code is how many
+    LOST = "lost"  # it no longer answers
+    THERMAL = "thermal"  # it slows itself down, as it is too hot; the code is its temperature
+    WELL = "well"  # no fault: it answers, is cool, ... again, after it had not
 
 
 @frozen
@@ -372,6 +398,7 @@ class DeviceFault:
     uuid: str
     code: int
     message: str
+    kind: FaultKind = FaultKind.XID
 
 
 @runtime_checkable
@@ -379,13 +406,36 @@ class GpuProbe(Protocol):
     """Looks at the GPUs of a host. Never hangs: a stuck driver is a DriverError in bounded time."""
 
     async def devices(self) -> tuple[Device, ...]:
-        """Every GPU, by index."""
+        """Every GPU, by index, each followed by its MIG instances. One that is lost is there, and unwell."""
 
     async def processes(self) -> tuple[DeviceProcess, ...]:
-        """Every process holding memory on a GPU."""
+        """Every process holding memory on a GPU that this process may know of."""
 
     async def faults(self) -> tuple[DeviceFault, ...]:
-        """The faults reported since the last call."""
+        """Wait until a device reports something; return all that was reported since the last call.
+
+        For one caller. What was reported while nobody asked is told to the next who does. A device that is
+        unwell when first looked at is reported, too.
+        """
+
+
+@frozen
+class DriverVersions:
+    """Of the GPU driver, and of the newest CUDA that it supports, as (major, minor); empty, None: not told."""
+
+    driver: str
+    cuda: tuple[int, int] | None = None
+
+
+@runtime_checkable
+class DriverTelling(Protocol):
+    """What a GPU probe may be able to do as well: name the versions, and let go."""
+
+    async def versions(self) -> DriverVersions:
+        """Of what it talks to. Raises DriverError as the others do."""
+
+    async def close(self) -> None:
+        """End what it keeps going (processes, threads). Asked again, it starts anew. Does not raise."""
 
 
 # --- engine profiles -------------------------------------------------------------------------------
