@@ -13,24 +13,21 @@ from rich.text import Text
 
 from pool_lifecycle import __version__
 from pool_lifecycle.cli import apply as applying
-from pool_lifecycle.cli import capability_table
 from pool_lifecycle.cli import history as past
 from pool_lifecycle.cli import stage as staging
-from pool_lifecycle.cli.exits import BY_SIGNAL, MEANINGS, Exit
+from pool_lifecycle.cli.exits import BY_SIGNAL, Exit
+from pool_lifecycle.cli.host_commands import HOST_COMMANDS
+from pool_lifecycle.cli.options import EPILOG, FILE, state_dir_of
 from pool_lifecycle.cli.run import FORMATS, fitting_format
 from pool_lifecycle.cli.run import run as run_pools
 from pool_lifecycle.cli.running import NobodyRuns, Running
 from pool_lifecycle.cli.watching import Watch
 from pool_lifecycle.cli.words import config_as_json, console, printable, problems_as_json, show_pools, told
-from pool_lifecycle.config import Config, load
+from pool_lifecycle.config import load
 from pool_lifecycle.diagrams import DIAGRAMS
 from pool_lifecycle.errors import ConfigError, StateDirError, StoreError
 from pool_lifecycle.references import Reference, digest_defect
 from pool_lifecycle.simulation import WEEK, as_json, as_text, load_trace, picture, replay
-
-_EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items())
-
-_FILE = click.argument("file", type=click.Path(path_type=Path))
 
 _OUTPUT = click.option(
     "-o",
@@ -77,7 +74,7 @@ Examples:
 
 
 @click.group(
-    epilog=_EPILOG,
+    epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(__version__, "-V", "--version", prog_name="pool-lifecycle")
@@ -89,6 +86,7 @@ def cli() -> None:
     \b
     Examples:
       pool-lifecycle check pools.toml
+      pool-lifecycle doctor pools.toml
       pool-lifecycle run pools.toml
       pool-lifecycle apply pools.toml --plan
       pool-lifecycle stage https://example.org/chat.gguf
@@ -98,8 +96,12 @@ def cli() -> None:
     """
 
 
-@cli.command(epilog=_EPILOG, short_help="Say whether a file is right.")
-@_FILE
+for _command in HOST_COMMANDS:
+    cli.add_command(_command)
+
+
+@cli.command(epilog=EPILOG, short_help="Say whether a file is right.")
+@FILE
 @click.option("--json", "as_json", is_flag=True, help="Print everything, defaults too, as one JSON document.")
 def check(file: Path, as_json: bool) -> None:
     """Say whether FILE is right: its pools at a glance, or every problem in it.
@@ -121,28 +123,8 @@ def check(file: Path, as_json: bool) -> None:
         show_pools(config, console())
 
 
-@cli.command("capabilities", epilog=_EPILOG, short_help="Say what this host allows.")
-@click.argument("file", type=click.Path(path_type=Path), required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def capabilities(file: Path | None, as_json: bool) -> None:
-    """Say what is in force on this host, for this user: how strongly engines are held together, how their
-    ends are noticed, what ends them when the manager is killed; and what would help where it could be better.
-
-    With FILE for the drivers that its pools name, without for the usual ones. Nothing is started.
-    """
-    try:
-        found = capability_table.here(() if file is None else load(file).pools)
-    except ConfigError as error:
-        told(error.problems, console(sys.stderr))
-        sys.exit(Exit.BAD_CONFIG)
-    if as_json:
-        click.echo(capability_table.as_json(found))
-    else:
-        capability_table.show(found, console())
-
-
-@cli.command(epilog=_RUN_EXAMPLES + _EPILOG, short_help="Run the pools of a file.")
-@_FILE
+@cli.command(epilog=_RUN_EXAMPLES + EPILOG, short_help="Run the pools of a file.")
+@FILE
 @click.option(
     "--state-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -172,7 +154,7 @@ def run(file: Path, state_dir: Path | None, style: str | None, watch: bool, verb
         watching = Watch(file) if watch else None
         config = load(file)
         level = logging.DEBUG if verbose else logging.INFO
-        where, style = _state_dir(config, state_dir), style or fitting_format(console())
+        where, style = state_dir_of(config, state_dir), style or fitting_format(console())
         code = run_pools(config, where, style, level, watching)
     except ConfigError as error:
         told(error.problems, console(sys.stderr))
@@ -184,8 +166,8 @@ def run(file: Path, state_dir: Path | None, style: str | None, watch: bool, verb
     sys.exit(code)
 
 
-@cli.command(epilog=_APPLY_EXAMPLES + _EPILOG, short_help="Change the pools that run, as a file says.")
-@_FILE
+@cli.command(epilog=_APPLY_EXAMPLES + EPILOG, short_help="Change the pools that run, as a file says.")
+@FILE
 @click.option(
     "--state-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -201,7 +183,7 @@ def apply(file: Path, state_dir: Path | None, only_plan: bool, as_json: bool) ->
     """
     try:
         config = load(file)
-        root = _state_dir(config, state_dir).absolute()
+        root = state_dir_of(config, state_dir).absolute()
         with Running(root) as running:
             code = _applied(applying.ask(file, config, root, running), root, running, only_plan, as_json)
     except ConfigError as error:
@@ -240,7 +222,7 @@ def _end(what: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-@cli.command(epilog=_STAGE_EXAMPLES + _EPILOG, short_help="Put a model in place, and say what it is.")
+@cli.command(epilog=_STAGE_EXAMPLES + EPILOG, short_help="Put a model in place, and say what it is.")
 @click.argument("reference")
 @click.option("--digest", help="The model's: sha256: and 64 hexadecimal digits. No other is taken.")
 @click.option(
@@ -278,15 +260,8 @@ def _end_without_state_dir(error: StateDirError | StoreError) -> NoReturn:
     sys.exit(Exit.STATE_DIR)
 
 
-def _state_dir(config: Config, given: Path | None) -> Path:
-    if given is not None:
-        return given
-    declared = config.manager.state_dir
-    return config.file.with_suffix(".state") if declared is None else Path(declared)
-
-
-@cli.command(epilog=_SIMULATE_EXAMPLES + _EPILOG, short_help="Replay crashes against a configuration.")
-@_FILE
+@cli.command(epilog=_SIMULATE_EXAMPLES + EPILOG, short_help="Replay crashes against a configuration.")
+@FILE
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option(
     "--until",
@@ -326,7 +301,7 @@ def simulate(*, file: Path, trace: Path, until: float, seed: int, style: str, ou
     sys.stdout.buffer.write(said.encode())
 
 
-@cli.command(epilog=_HISTORY_EXAMPLES + _EPILOG, short_help="Say what a pool has been through.")
+@cli.command(epilog=_HISTORY_EXAMPLES + EPILOG, short_help="Say what a pool has been through.")
 @click.argument("pool_id", metavar="POOL")
 @click.option(
     "--state-dir",

@@ -17,6 +17,8 @@ class Exit(enum.IntEnum):
     NOT_RUNNING = 6
     NOT_APPLIED = 7
     NO_MODEL = 8
+    NO_GPU = 9
+    WOULD_NOT_START = 10
 
 
 BY_SIGNAL = 128
@@ -32,6 +34,8 @@ MEANINGS: dict[int, str] = {
     Exit.NOT_RUNNING: "apply: no `run` of this file is under way, so nothing was changed",
     Exit.NOT_APPLIED: "apply: a pool did not become as declared, or the run ended meanwhile; each was told",
     Exit.NO_MODEL: "stage: the model cannot be put in place; why was told",
+    Exit.NO_GPU: "gpus: there is no GPU, or the GPUs cannot be looked at; why was told",
+    Exit.WOULD_NOT_START: "doctor: something would keep a pool from starting; everything was told",
     BY_SIGNAL + 2: "interrupted by Ctrl-C; run: by a second one, and what still ran was killed",
     BY_SIGNAL + 15: "the same by a second SIGTERM",
 }
