@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from pool_lifecycle.cancelling import heed
 from pool_lifecycle.causes import Cause, FailureClass, Stage
-from pool_lifecycle.device_memory import until_enough
+from pool_lifecycle.device_memory import admit, reclaimed, until_enough
 from pool_lifecycle.errors import DriverError, PoolLifecycleError, StoreError
 from pool_lifecycle.events import (
     Cleared,
@@ -93,7 +93,30 @@ async def stage(pool: Subject, epoch: int) -> Outcome:
         cause := await _hindrance(pool, launching.preflight_beside)
     ):
         return Failed(epoch=epoch, cause=cause)
+    if cause := await _admission(pool, epoch, target):
+        return Failed(epoch=epoch, cause=cause)
     return Staged(epoch)
+
+
+async def _admission(pool: Subject, epoch: int, target: Target) -> Cause | None:
+    """Why the engine may not start on its devices. It comes last, so that it counts what will be there.
+
+    What the pool's own engine holds is free by then, unless the two are to serve beside each other.
+    """
+
+    def see(what: str) -> None:
+        pool.see(what)
+        _progressed(pool, epoch)
+
+    host, spec = pool.host, pool.spec_of(target)
+    beside = pool.snapshot.state is PoolState.SURGING_STAGING
+    own = frozenset() if beside else host.gpus.pids_of(spec.pool_id)
+    with during(Stage.PREFLIGHT):
+        admitted = await admit(spec, host, pool.launching.model_of(target), own=own, see=see)
+    if isinstance(admitted, Cause):
+        return admitted
+    pool.launching.spread(target, admitted)
+    return None
 
 
 async def _hindrance(
@@ -156,6 +179,7 @@ async def _until_ready(pool: Subject, epoch: int, instance: Instance, engine: En
     with during(Stage.WARM_UP):
         await look.warm_up(engine, grew, partial(pool.see, stage=Stage.WARM_UP))
     heed()
+    await pool.host.gpus.know(pool.spec, instance.token, engine)
     pool.see("writing the handoff document", stage=Stage.HANDOFF)
     with during(Stage.HANDOFF):
         await pool.launching.hand_off(instance, engine)
@@ -245,6 +269,8 @@ async def _until_gone(pool: Subject, instance: Instance) -> None:
         heed()
         await asyncio.sleep(pause)
         pause = min(2 * pause, STOP_AGAIN_AT_MOST)
+    deadline = pool.snapshot.deadline
+    await reclaimed(pool.spec, pool.host, instance.token, deadline=deadline, see=pool.see)
     pool.launching.forget(instance)
 
 

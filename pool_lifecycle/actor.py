@@ -20,7 +20,8 @@ from pool_lifecycle.activities import clear
 from pool_lifecycle.addressing import url_of
 from pool_lifecycle.agenda import next_due
 from pool_lifecycle.answers import judge_of
-from pool_lifecycle.causes import Stage
+from pool_lifecycle.causes import Cause, Stage
+from pool_lifecycle.device_memory import HOLDING
 from pool_lifecycle.errors import ConfigError, EngineStuck, ManagerClosed, Problem, StoreError
 from pool_lifecycle.events import (
     Declared,
@@ -38,7 +39,7 @@ from pool_lifecycle.kept import Kept, KeptLease, Passage
 from pool_lifecycle.launching import Launching
 from pool_lifecycle.lease import GateReason
 from pool_lifecycle.leases import LeaseBook
-from pool_lifecycle.lifecycle import ENDS, LIFECYCLE, PoolEvent, PoolState
+from pool_lifecycle.lifecycle import ENDS, LIFECYCLE, Activity, PoolEvent, PoolState
 from pool_lifecycle.recovery import Found
 from pool_lifecycle.refusals import refusal
 from pool_lifecycle.snapshot import (
@@ -75,7 +76,7 @@ def _with_engine(spec: PoolSpec, other: PoolSpec) -> PoolSpec:
     return evolve(spec, engine=other.engine, slots=other.slots, health=health)
 
 
-ONLY_ANEW = ("pool_id", "device_mask", "replica_id", "launcher", "gpu_probe", "on_manager_exit")
+ONLY_ANEW = ("pool_id", "device_mask", "replica_id", "launcher", "gpu_probe", "gpu_only", "on_manager_exit")
 """What a pool is made with, and keeps: who holds its engines, which devices' circuits it shares."""
 
 
@@ -127,6 +128,7 @@ class Actor:
         self._timer: asyncio.TimerHandle | None = None
         self._lenient = (self._snapshot.epoch, 0.0)  # a new manager extends no deadline
         self._staff_: Staff | None = None
+        host.faults.join(spec, self._device_failed)
         self._arm()  # a circuit that it shares may be open
 
     def go_on(self, kept: Kept, found: Mapping[str, Found]) -> None:
@@ -317,6 +319,8 @@ class Actor:
             self._clear(before.quarantine)
         if after.epoch != before.epoch:
             self._staff.health.follow(after)
+            if after.state not in HOLDING:
+                self.host.gpus.turns.give_back(self.pool_id)
         if after.crashes is not before.crashes:
             self._blame(after)
         if after.holds_on is not before.holds_on:
@@ -331,6 +335,14 @@ class Actor:
         for one in self._snapshot.quarantine:
             if one.token not in tokens:
                 self.launching.keep(clear(self, one))
+
+    def _device_failed(self, cause: Cause) -> None:
+        """A device of its engines is at fault, and in quarantine by now."""
+        server, state = self._snapshot.server, LIFECYCLE.states[self.state]
+        if server is not None and state.live:
+            self.tell(Unhealthy(server.token, cause))
+        elif state.activity is Activity.LAUNCH:
+            self.tell(Failed(epoch=self._snapshot.epoch, cause=cause))
 
     def _share_circuits(self, before: Snapshot, after: Snapshot) -> None:
         if after.circuits is not before.circuits:
@@ -486,6 +498,8 @@ class Actor:
         self._closed = True
         self.host.shared.leave(self.pool_id)
         self.host.turns.used(self.pool_id)
+        self.host.gpus.turns.give_back(self.pool_id)
+        self.host.faults.leave(self.pool_id)
         if self._timer is not None:
             self._timer.cancel()
         if self._staff_ is None:

@@ -8,6 +8,7 @@ from attrs import evolve, frozen
 
 from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.guards import allows
+from pool_lifecycle.placement.xid import told
 from pool_lifecycle.restart.circuit import Circuit
 from pool_lifecycle.restart.classes import GENERAL
 from pool_lifecycle.restart.storm import Storm
@@ -40,10 +41,17 @@ def _bar(circuit: Circuit, snapshot: Snapshot) -> Bar:
         why = f"{name} is half-open, and pool {circuit.holder!r} has its one trial"
         return Bar(circuit.name, why, "wait for the end of that trial", None)
     if circuit.until is None:
-        why = f"{name} is in quarantine, as something on that device cannot be killed"
-        return Bar(circuit.name, why, "it ends once that is gone; restarting the host ends it too", None)
+        return _quarantine(circuit, name)
     helps = ALLOWING if circuit.shared else "reset it, or allow one start"
     return Bar(circuit.name, f"{name} is open {_after(circuit, snapshot)}", helps, circuit.until)
+
+
+def _quarantine(circuit: Circuit, name: str) -> Bar:
+    if circuit.fault is not None:
+        helps = "it ends when the device is well again; release the device to try before that"
+        return Bar(circuit.name, f"{name} is in quarantine: {told(circuit.fault)}", helps, None)
+    why = f"{name} is in quarantine, as something on that device cannot be killed"
+    return Bar(circuit.name, why, "it ends once that is gone; restarting the host ends it too", None)
 
 
 def _after(circuit: Circuit, snapshot: Snapshot) -> str:

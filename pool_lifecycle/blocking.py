@@ -35,6 +35,7 @@ from pool_lifecycle.interfaces import Capability
 from pool_lifecycle.lease import Lease
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.manager import PoolManager
+from pool_lifecycle.placement.policy import DevicePolicy
 from pool_lifecycle.plan import Plan
 from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.pool import Pool
@@ -162,11 +163,19 @@ class BlockingManager:
         observers: Iterable[Observer] = (),
         store: Store | None = None,
         models: Models | None = None,
+        devices: DevicePolicy | None = None,
         seed: int | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._manager = PoolManager(
-            state_dir, drivers=drivers, observers=observers, store=store, models=models, seed=seed, wall=wall
+            state_dir,
+            drivers=drivers,
+            observers=observers,
+            store=store,
+            models=models,
+            devices=devices,
+            seed=seed,
+            wall=wall,
         )
         self._loop: _Loop | None = None
         self._closing = threading.Lock()
@@ -244,6 +253,14 @@ class BlockingManager:
     def end_unclaimed(self) -> None:
         """End what is left of them, and forget them."""
         self._call(self._manager.end_unclaimed())
+
+    def release_device(self, name: str, *, by: str = "an operator") -> tuple[str, ...]:
+        """Let pools try a device in quarantine. Raises DeviceNotQuarantined when it is in none."""
+
+        async def release() -> tuple[str, ...]:
+            return self._manager.release_device(name, by=by)
+
+        return self._call(release())
 
     def get(self, pool_id: str) -> BlockingPool | None:
         """The pool of that name, if there is one."""

@@ -71,7 +71,7 @@ BREAKER = Table(
     name="breaker",
     initial=CLOSED,
     rest=CLOSED,
-    common=(Row(E.QUARANTINE, OPEN, "something on it cannot be killed", mark=D.HOLD),),
+    common=(Row(E.QUARANTINE, OPEN, "something on it cannot be killed, or it is at fault", mark=D.HOLD),),
     declared=(
         State(CLOSED, Kind.STABLE, rows=(
             Row(E.FAILURE, STAY, "one more in a row", when=W.BELOW_THRESHOLD, mark=D.COUNT),

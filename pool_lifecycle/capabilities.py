@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any
 
-import attrs
 from attrs import evolve
 
 from pool_lifecycle.boot import Boot
@@ -19,7 +18,7 @@ from pool_lifecycle.errors import ConfigError
 from pool_lifecycle.interfaces import Capability, Capable
 from pool_lifecycle.plugins import Drivers, Interface
 from pool_lifecycle.promises import expected
-from pool_lifecycle.spec import PoolSpec
+from pool_lifecycle.spec import NO_PROBE, PoolSpec
 from pool_lifecycle.store import MemoryStore, Store
 
 
@@ -35,18 +34,15 @@ def of(
 
     `boot` is the one of `loop`; without a `store` nothing is said of one.
     """
+    launchers = sorted({one.launcher for one in specs} or {"local"})
+    probes = sorted({one.probe for one in specs} or {NO_PROBE})
     found = [
-        *_of_each("launcher", _named("launcher", specs), drivers.launcher),
-        *_of_each("GPU probe", _named("gpu_probe", specs), partial(_gpu_probe, drivers)),
+        *_of_each("launcher", launchers, drivers.launcher),
+        *_of_each("GPU probe", probes, partial(_gpu_probe, drivers)),
         _clock(boot),
         _forks(loop),
     ]
     return (*found, *([] if store is None else _store(store)))
-
-
-def _named(field: str, specs: Iterable[PoolSpec]) -> list[str]:
-    """The drivers in use; the one that a spec names by itself where there is no spec."""
-    return sorted({getattr(spec, field) for spec in specs}) or [attrs.fields_dict(PoolSpec)[field].default]
 
 
 def _of_each(kind: str, names: list[str], find: Callable[[str], Any]) -> Iterator[Capability]:
@@ -75,7 +71,7 @@ def _gpu_probe(drivers: Drivers, name: str) -> Any:
     probe = drivers.gpu_probe(name)
     if isinstance(probe, Capable):
         return probe
-    if name != "none":
+    if name != NO_PROBE:
         return Capability("GPU probe", name)
     others = [one for one in drivers.names(Interface.GPU_PROBE) if one not in _NO_PROBES]
     why = "no pool names one, so that nothing is known of devices' memory and faults"

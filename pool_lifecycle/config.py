@@ -32,6 +32,7 @@ from attrs import NOTHING, define, field, frozen
 
 from pool_lifecycle.checks import CHECK, a, check_all, checked, optional, text
 from pool_lifecycle.errors import ConfigError, Problem
+from pool_lifecycle.placement.policy import DevicePolicy
 from pool_lifecycle.plugins import Drivers, Interface
 from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.budget import Budget
@@ -54,13 +55,14 @@ class ManagerSettings:
     """What a file says about the manager. `state_dir` None leaves it to the program that reads the file.
 
     `restarts` is how many restarts the host can take, `blame` when a device is to blame for crashes, `models`
-    where fetched models are kept.
+    where fetched models are kept, `devices` how GPUs are looked after.
     """
 
     state_dir: str | None = field(default=None, metadata=checked(optional(text("a folder"))))
     restarts: Budget = field(default=Budget(), metadata=checked(a(Budget)))
     blame: Blame = field(default=Blame(), metadata=checked(a(Blame)))
     models: Models = field(default=Models(), metadata=checked(a(Models)))
+    devices: DevicePolicy = field(default=DevicePolicy(), metadata=checked(a(DevicePolicy)))
 
     def __attrs_post_init__(self) -> None:
         check_all(self)

@@ -6,6 +6,7 @@
     ├── IllegalEvent             this state has no row for this event; nothing happened
     ├── PoolNotFound             no pool of that name
     ├── PoolExists               a pool of that name is already there
+    ├── DeviceNotQuarantined     the device to be released is in no quarantine
     ├── LeaseRefused             no lease was granted
     │   ├── PoolNotReady         the pool does not serve at the moment
     │   ├── PoolDraining         the pool is draining and takes no new work
@@ -139,6 +140,18 @@ class PoolExists(PoolLifecycleError):
 
     def __init__(self, pool_id: str) -> None:
         super().__init__("already exists", pool_id=pool_id, remedy="remove it first, or choose another id")
+
+
+class DeviceNotQuarantined(PoolLifecycleError, KeyError):
+    """No such device is in quarantine; `known` lists the names of those that are."""
+
+    def __init__(self, device: str, known: Iterable[str]) -> None:
+        self.device, self.known = device, tuple(sorted(known))
+        names = ", ".join(self.known) or "none"
+        super().__init__(f"device {device!r} is not in quarantine", remedy=f"those that are: {names}")
+
+    def __str__(self) -> str:  # KeyError would show the repr of its argument
+        return f"{self.what}; {self.remedy}"
 
 
 class LeaseRefused(PoolLifecycleError):

@@ -12,9 +12,12 @@ from random import Random
 from attrs import define, field
 
 from pool_lifecycle.boot import Boot
+from pool_lifecycle.device_faults import DeviceFaults
 from pool_lifecycle.errors import StoreError
+from pool_lifecycle.gpus import Gpus
 from pool_lifecycle.interfaces import Caching, InUse, ModelStager
 from pool_lifecycle.kept import Kept, KeptHost, Moment, Passage
+from pool_lifecycle.placement.policy import DevicePolicy
 from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.records import CircuitMoved, DriverMisbehaved, Observer, Record, Trouble
 from pool_lifecycle.references import stager_of
@@ -43,7 +46,8 @@ class Host:
     late. `turns` gives the pools' restarts their turns, `shared` has the circuits of devices. Who copies a
     log holds `copying`: one at a time is enough for a disk. `copies` has all that are under way or wait. The
     pools' fencing tokens begin with `tokens_from`.
-    Fetched `models` are kept as that says, and `models_in_use` always.
+    Fetched `models` are kept as that says, and `models_in_use` always; GPUs are looked after as `devices`
+    says, by `gpus`, and by `faults` when something is wrong with them.
     `forked` says that this is a copy in a forked child, which must not act.
     """
 
@@ -65,17 +69,22 @@ class Host:
     copies: set[asyncio.Task[None]] = field(factory=set, init=False)
     forked: bool = field(default=False, init=False)
     models: Models = field(factory=Models)
+    devices: DevicePolicy = field(factory=DevicePolicy)
     models_in_use: InUse = field(default=frozenset)
     _stagers: set[str] = field(factory=set, init=False)
     _unkept: dict[str, Exception] = field(factory=dict, init=False)
     turns: Turns = field(init=False)
     shared: SharedCircuits = field(init=False)
+    gpus: Gpus = field(init=False)
+    faults: DeviceFaults = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.clock = self.loop.time  # one for all pools, as each look-up makes an object
         self.ticks = Ticks(self.loop)
         self.turns = Turns(self.restarts, self.clock)
         self.shared = SharedCircuits(self.blame, self.clock, self._circuit_moved, self.keep_shared)
+        self.gpus = Gpus(self.drivers, self.trouble, self.devices)
+        self.faults = DeviceFaults(self.gpus, self.shared, self.loop, self.observe)
 
     def stager(self, declared: str | None, reference: str) -> ModelStager:
         """What stages `reference`: the declared driver, else the one for such references."""
@@ -96,7 +105,7 @@ class Host:
             drivers.stager(spec.stager or stager_of(spec.model or ""))
         drivers.health_probe(spec.health.probe)
         drivers.profile(spec.engine.profile)
-        drivers.gpu_probe(spec.gpu_probe)
+        drivers.gpu_probe(spec.probe)
 
     def chance(self) -> float:
         """A number in [-1, 1]."""
@@ -169,7 +178,7 @@ class Host:
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in a store
             _log.exception("what pools share could not be stored: %r", error)
 
-    def go_on(self, kept: KeptHost, left: Iterable[Snapshot]) -> None:
+    def go_on(self, kept: KeptHost, left: Iterable[Snapshot], *, rebooted: bool) -> None:
         """What an earlier manager has given out of this host's budget, and thought of its devices.
 
         `left` has the pools that it left.
@@ -182,7 +191,7 @@ class Host:
             for circuit in one.circuits if one.holds_on else ():
                 if circuit.shared:
                     stuck[circuit.name].add(one.pool_id)
-        self.shared.restore(kept, known, stuck)
+        self.shared.restore(kept, known, stuck, rebooted=rebooted)
 
     def misbehaved(self, pool_id: str, what: str) -> None:
         """Report a driver that broke a promise."""

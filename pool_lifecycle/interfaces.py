@@ -352,7 +352,7 @@ class Device:
     `index` is the GPU's number in PCI bus order; a MIG instance has its parent's, and in `parent` its uuid.
     `pci` is the bus id as the vendor's tools write it, `compute` the compute capability. `utilisation`
     is percent, `temperature` degrees Celsius, `power` watts. `ecc` counts the uncorrected memory errors
-    since the driver was loaded. `partitioned`: it is cut into MIG instances, so that nothing runs on the whole.
+    since the driver was loaded. `partitioned`: it is cut into MIG instances, and nothing runs on the whole.
     `unwell` says why it cannot be used ("GPU is lost"), empty while it can: then its memory is told as 0.
     """
 
@@ -421,7 +421,7 @@ class GpuProbe(Protocol):
 
 @frozen
 class DriverVersions:
-    """Of the GPU driver, and of the newest CUDA that it supports, as (major, minor); empty, None: not told."""
+    """Of the GPU driver, and of the newest CUDA that it supports, (major, minor); empty, None: not told."""
 
     driver: str
     cuda: tuple[int, int] | None = None

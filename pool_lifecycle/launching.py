@@ -15,6 +15,7 @@ from pool_lifecycle.awake import patiently
 from pool_lifecycle.cancelling import only_ours
 from pool_lifecycle.causes import LOST, Cause, Confidence, ExitStatus, FailureClass, Stage
 from pool_lifecycle.device_memory import shortage
+from pool_lifecycle.device_preflight import device_causes
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.events import Event, Exited, Launched, Target
 from pool_lifecycle.host import Host
@@ -36,10 +37,10 @@ from pool_lifecycle.records import CrashLogKept, EngineEnded
 from pool_lifecycle.recovery import PATIENCE, Found, Unsure, find, handle_of
 from pool_lifecycle.requests import needs, request_for
 from pool_lifecycle.snapshot import Instance, Snapshot
-from pool_lifecycle.spec import HealthSpec, PoolSpec
+from pool_lifecycle.spec import NO_PROBE, HealthSpec, PoolSpec
 from pool_lifecycle.staging import Staging
 from pool_lifecycle.transfer import Transfer
-from pool_lifecycle.verdict import FailedCheck
+from pool_lifecycle.verdict import FRESH, FailedCheck
 from pool_lifecycle.wording import cut
 
 T = TypeVar("T")
@@ -86,6 +87,7 @@ class Launching:
     _port: int | None = field(default=None, init=False)
     _missed: str | None = field(default=None, init=False)
     _unsure: dict[str, Unsure] | None = field(default=None, init=False)
+    _ratios: dict[Target, tuple[float, ...]] | None = field(default=None, init=False)
 
     @property
     def staging(self) -> Staging:
@@ -103,12 +105,12 @@ class Launching:
     async def preflight(self, target: Target) -> tuple[Cause, ...]:
         """Everything known beforehand to make the launch fail."""
         self._port = await self._choose_port(target)
-        return await self._preflight(self.request(_candidate(target), self._port))
+        return await self._preflight(self.request(_candidate(target), self._port), target)
 
     async def preflight_ahead(self, target: Target) -> tuple[Cause, ...]:
         """The same while the old engine lives, whose port and memory will be free by then."""
         port = await self._reserved_port(target)
-        return await self._preflight(evolve(self.request(_candidate(target), port), memory=None))
+        return await self._preflight(evolve(self.request(_candidate(target), port), memory=None), target)
 
     async def preflight_beside(self, target: Target) -> tuple[Cause, ...]:
         """Everything known to make a launch beside the engine that lives fail: both need their room."""
@@ -116,14 +118,30 @@ class Launching:
         if any(one.handle is not None and one.handle.port == port for one in self.pool.snapshot.engines):
             return (_one_port(port),)
         staged = self._staged.get(target) or await self._resolved(target)
-        needed, of_devices = needs(spec, staged)
+        needed, _ = needs(spec, staged)
         request = evolve(self.request(_candidate(target), port), memory=needed)
-        short = await shortage(spec, self.host, of_devices)
-        return (*await self._preflight(request), *(() if short is None else (short,)))
+        short = await shortage(spec, self.host, staged)
+        return (*await self._preflight(request, target), *(() if short is None else (short,)))
 
-    async def _preflight(self, request: LaunchRequest) -> tuple[Cause, ...]:
+    async def _preflight(self, request: LaunchRequest, target: Target) -> tuple[Cause, ...]:
         causes = await self.launcher.preflight(request=request)
-        return tuple(expected(Cause, one, "preflight") for one in causes)
+        found = tuple(expected(Cause, one, "preflight") for one in causes)
+        spec = self.pool.spec_of(target)
+        if spec.probe == NO_PROBE and not spec.on_gpus:
+            return found
+        try:
+            model = self._staged.get(target) or await self._resolved(target)
+        except DriverError as error:  # nor can what its devices have be compared with what it needs
+            return (*found, error.cause)
+        return (*found, *await device_causes(spec, self.host, model))
+
+    def model_of(self, target: Target) -> StagedModel | None:
+        """What was staged for a target, if anything was."""
+        return self._staged.get(target)
+
+    def spread(self, target: Target, ratios: tuple[float, ...]) -> None:
+        """Launch the engines of a target with their model spread over its devices in these shares."""
+        self._ratios = {**(self._ratios or {}), target: ratios} if ratios else self._ratios
 
     async def _resolved(self, target: Target) -> ModelInfo | None:
         if target.model is None:
@@ -208,6 +226,8 @@ class Launching:
         at = now if instance.launched_at is None else instance.launched_at
         if engine is not None:
             self.engines[instance.token] = engine
+            if self.spec.probe != NO_PROBE:
+                self.keep(self.host.gpus.know(self.spec, instance.token, engine))
         launch = Launch.of(self.request(instance, handle.port), at, self._profile(instance.target), begin)
         self._launches[instance.token] = launch
         if instance.exit is None:
@@ -228,6 +248,7 @@ class Launching:
         request = self.request(instance, port)
         launch = Launch.of(request, self.host.loop.time(), self._profile(instance.target))
         self._launches[instance.token] = launch
+        await self.host.gpus.before(self.spec, instance.token)
         await self.host.kept(self.spec.pool_id)
         launched = await self.launcher.launch(request=request)
         engine = expected(Engine, launched, "launch")  # type: ignore[type-abstract]
@@ -329,7 +350,8 @@ class Launching:
     def _judged(self, instance: Instance, launch: Launch, status: ExitStatus | None, **more: Any) -> Cause:
         """Why it ended, or is to be ended. V3: an ending is told, also where nobody can say why."""
         try:
-            return judged(launch, status, now=self.host.loop.time(), **more)
+            faults = self.host.faults.since(self.spec, max(launch.at, self.host.clock() - FRESH))
+            return judged(launch, status, now=self.host.loop.time(), faults=faults, **more)
         except Exception as error:  # noqa: BLE001 - whatever drivers have made the evidence of
             self.misbehaved(f"why generation {instance.generation} ended cannot be told: {error!r}")
             how = "was taken for crashed" if status is None else f"ended ({status})"
@@ -525,7 +547,10 @@ class Launching:
         model_path = staged.path if staged else instance.target.model
         spec, paths = self.pool.spec_of(instance.target), self.host.paths
         profile = self._profile(instance.target)
-        return request_for(spec, instance, port=port, model_path=model_path, profile=profile, paths=paths)
+        ratios = (self._ratios or {}).get(instance.target, spec.engine.split)
+        return request_for(
+            spec, instance, port=port, model_path=model_path, profile=profile, paths=paths, ratios=ratios
+        )
 
 
 def _candidate(target: Target) -> Instance:

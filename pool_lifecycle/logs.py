@@ -17,6 +17,7 @@ from pool_lifecycle.barring import stormy
 from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.causes import Confidence, FailureClass, Stage
 from pool_lifecycle.conclusions import conclusion, failure_fields, reckoned
+from pool_lifecycle.device_entries import DEVICE_ENTRIES
 from pool_lifecycle.lifecycle import PoolEvent, PoolState
 from pool_lifecycle.model_entries import MODEL_ENTRIES
 from pool_lifecycle.records import (
@@ -50,6 +51,9 @@ LOGGER.addHandler(logging.NullHandler())
 if not (_transitions := logging.getLogger("transitions")).level:
     _transitions.setLevel(logging.WARNING)  # at INFO it tells three lines of its insides for every step
 
+HOST = "the host"
+"""Whom an entry is about that is about no single pool."""
+
 Entry = tuple[int, str, dict[str, Any]]
 """Level, sentence, fields."""
 
@@ -64,7 +68,7 @@ def log_record(record: Record, about: About = lambda _: {}) -> None:
     level, message, fields = entry(record)
     if LOGGER.isEnabledFor(level):
         known = {"event": type(record).__name__, "pool_id": record.pool_id, **about(record.pool_id)}
-        LOGGER.log(level, "%s: %s", record.pool_id, message, extra={"pool_lifecycle": known | fields})
+        LOGGER.log(level, "%s: %s", record.pool_id or HOST, message, extra={"pool_lifecycle": known | fields})
 
 
 def _is_heard() -> bool:
@@ -106,7 +110,7 @@ def entry(record: Any) -> Entry:
     raise TypeError(f"{record!r} is not a record")
 
 
-for _kind, _entry in MODEL_ENTRIES.items():
+for _kind, _entry in (*MODEL_ENTRIES.items(), *DEVICE_ENTRIES.items()):
     entry.register(_kind, _entry)
 
 

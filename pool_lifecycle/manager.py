@@ -17,12 +17,20 @@ from pool_lifecycle import capabilities, forks
 from pool_lifecycle.applying import Applied, Applying, plan_for
 from pool_lifecycle.boot import Boot
 from pool_lifecycle.changes import Change, Changes
-from pool_lifecycle.errors import EngineStuck, ManagerClosed, PoolExists, PoolLifecycleError, PoolNotFound
+from pool_lifecycle.errors import (
+    DeviceNotQuarantined,
+    EngineStuck,
+    ManagerClosed,
+    PoolExists,
+    PoolLifecycleError,
+    PoolNotFound,
+)
 from pool_lifecycle.host import FORKED, Host
 from pool_lifecycle.interfaces import Capability, ReadyLauncher
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.logs import known_of, log_record
 from pool_lifecycle.past import Left, Past, new_lineage, stand_in
+from pool_lifecycle.placement.policy import DevicePolicy
 from pool_lifecycle.plan import Plan
 from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.pool import Pool
@@ -49,7 +57,7 @@ class PoolManager:
     interrupted. `drivers` finds drivers by name; `observers` are told every record; `store` keeps what is to
     outlive the manager (None: a database in the state directory); `seed` fixes the jitter; `wall` is the wall
     clock, in seconds. `restarts` is how many restarts this host can take; `blame` says when a device is to
-    blame for crashes; `models` where fetched models are kept.
+    blame for crashes; `models` where fetched models are kept; `devices` how GPUs are looked after.
     `boot` names this boot of the host and the loop's clock; it need not be given.
     """
 
@@ -65,6 +73,7 @@ class PoolManager:
         restarts: Budget | None = None,
         blame: Blame | None = None,
         models: Models | None = None,
+        devices: DevicePolicy | None = None,
         boot: Boot | None = None,
     ) -> None:
         self.paths = StateDir(state_dir)
@@ -78,6 +87,7 @@ class PoolManager:
         self._restarts = restarts or Budget()
         self._blame = blame or Blame()
         self._models = models or Models()
+        self._devices = devices or DevicePolicy()
         self._boot = boot
         self._held: dict[str, Callable[[], Awaitable[None]] | None] = {}
         self._past = Past()
@@ -117,6 +127,7 @@ class PoolManager:
             blame=self._blame,
             models=self._models,
             models_in_use=self._models_in_use,
+            devices=self._devices,
             boot=self._boot or Boot.of(loop.time()),
         )
         for trouble in loaded.troubles:
@@ -266,6 +277,17 @@ class PoolManager:
         specs = [pool.spec for pool in self]
         return capabilities.of(host.drivers, specs, loop=host.loop, boot=host.boot, store=host.store)
 
+    def release_device(self, name: str, *, by: str = "an operator") -> tuple[str, ...]:
+        """Let pools try a device in quarantine, known by its number or uuid; returns the pools on it.
+
+        Raises DeviceNotQuarantined when it is in none.
+        """
+        faults = self._opened().faults
+        try:
+            return faults.release(name, by=by)
+        except KeyError:
+            raise DeviceNotQuarantined(name, faults.shared.faults) from None
+
     def observe(self, observer: Observer) -> None:
         """Tell `observer` every record from now on."""
         self._observers.append(observer)
@@ -322,6 +344,9 @@ class PoolManager:
             await asyncio.gather(*(pool.close() for pool in self), return_exceptions=True)
             raise
         finally:
+            if self._host is not None:
+                await self._host.faults.close()
+                await self._host.gpus.close()
             self.changes.close()
             self._store.close()
             if self._lock is not None:

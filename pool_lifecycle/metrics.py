@@ -23,6 +23,9 @@
     pool_slots_total{pool_id}                     gauge      slots
     pool_slots_free{pool_id}                      gauge      slots without a lease
     pool_active_leases{pool_id}                   gauge      active leases
+    device_vram_total_bytes{device}               gauge      memory of a device, by its uuid, as seen last
+    device_vram_free_bytes{device}                gauge      of that, what is free
+    driver_reset_total                            counter    devices that came back after they had gone
 
 The gauges are read at the moment of a scrape, so that nothing else pays for them. Every label has a bounded
 set of values: pools there are, members of an enumeration, circuits of classes and devices. A reload that was
@@ -54,6 +57,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from pool_lifecycle.breaker import BreakerState
+from pool_lifecycle.device_metrics import DeviceCounts
 from pool_lifecycle.errors import ConfigError, Problem
 from pool_lifecycle.manager import PoolManager
 from pool_lifecycle.pool import Pool
@@ -196,6 +200,7 @@ class PrometheusObserver(Collector):
     def __init__(self, manager: PoolManager, registry: CollectorRegistry = REGISTRY) -> None:
         self._manager = manager
         self._counts: dict[str, _Counts] = {}
+        self._devices = DeviceCounts()
         self._lock = threading.Lock()
         try:
             registry.register(self)
@@ -207,6 +212,9 @@ class PrometheusObserver(Collector):
     def __call__(self, record: Record) -> None:
         """Count a record, if it is of a kind that counts."""
         count = _COUNTED.get(type(record))
+        if not record.pool_id:
+            with self._lock:
+                self._devices.count(record)
         if count is None:
             return
         concerned = (isinstance(record, CircuitMoved) and record.pools) or (record.pool_id,)
@@ -216,7 +224,7 @@ class PrometheusObserver(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """The metrics without values."""
-        return iter((*_families((), {}), *_supervision(())))
+        return iter((*_families((), {}), *_supervision(()), *DeviceCounts().families()))
 
     def collect(self) -> Iterator[Metric]:
         """The metrics as they are now."""
@@ -224,7 +232,8 @@ class PrometheusObserver(Collector):
         with self._lock:
             for pool_id in self._counts.keys() - {entry.pool_id for entry in entries}:
                 del self._counts[pool_id]
-            return iter((*_families(entries, self._counts), *_supervision(self._manager)))
+            devices = tuple(self._devices.families())
+            return iter((*_families(entries, self._counts), *_supervision(self._manager), *devices))
 
 
 _POOL = ("pool_id",)

@@ -43,7 +43,9 @@ class Past:
         now = host.now()
         records = [rebased(one, now) for one in loaded.pools]
         if loaded.host is not None:
-            host.go_on(rebased_host(loaded.host, now), [one.snapshot for one in records])
+            rebooted = loaded.host.moment.clock != now.clock
+            left = [one.snapshot for one in records]
+            host.go_on(rebased_host(loaded.host, now), left, rebooted=rebooted)
         host.tokens_from = tokens_from(loaded, now.wall)
         host.keep_shared()
         found = await find_all(host.drivers, records)

@@ -40,6 +40,7 @@ WAYS: dict[str, Way] = {
     "replica_id": Way.REPLACE,
     "launcher": Way.REPLACE,
     "gpu_probe": Way.REPLACE,
+    "gpu_only": Way.REPLACE,
     "on_manager_exit": Way.REPLACE,
     "health": Way.ADJUST,
     "limits": Way.ADJUST,

@@ -7,7 +7,7 @@ import os
 from attrs import define, field
 
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass
-from pool_lifecycle.interfaces import ECHOES, Echo, EngineProfile, LaunchRequest
+from pool_lifecycle.interfaces import ECHOES, DeviceFault, Echo, EngineProfile, LaunchRequest
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.log_follower import LogFollower, size
 from pool_lifecycle.redaction import secrets_of, without
@@ -91,6 +91,7 @@ def judged(
     graceful: bool = False,
     rebooted: bool = False,
     checks: tuple[FailedCheck, ...] = (),
+    faults: tuple[DeviceFault, ...] = (),
 ) -> Cause:
     """Why the engine of `launch` ended with `status`, or, without one, is to be ended."""
     launch.log.look(now, final=status is not None)
@@ -107,6 +108,7 @@ def judged(
             last_line=launch.log.last_line,
             findings=launch.log.findings,
             checks=checks,
+            faults=faults,
             log=launch.request.log_path,
         )
     )

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from attrs import frozen
 
 from pool_lifecycle.causes import Cause, FailureClass
+from pool_lifecycle.device_records import DeviceFaulted, DeviceReleased, DevicesSeen, DeviceWell
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.model_records import (
     ModelFrom,
@@ -29,6 +30,10 @@ __all__ = [
     "Awaits",
     "CircuitMoved",
     "CrashLogKept",
+    "DeviceFaulted",
+    "DeviceReleased",
+    "DeviceWell",
+    "DevicesSeen",
     "DrainBegan",
     "DrainEnd",
     "DrainEnded",
@@ -348,6 +353,10 @@ Record: TypeAlias = (
     | PoolAdopted
     | LeasesEnded
     | CircuitMoved
+    | DevicesSeen
+    | DeviceFaulted
+    | DeviceWell
+    | DeviceReleased
     | LateOutcome
     | DriverMisbehaved
     | Trouble

@@ -24,12 +24,16 @@ def request_for(
     model_path: str | None,
     profile: EngineProfile,
     paths: StateDir,
+    ratios: tuple[float, ...] = (),
 ) -> LaunchRequest:
-    """A launch of `instance`, which is to listen on `port`. Raises what the profile raises."""
+    """A launch of `instance`, which is to listen on `port`, its model spread over devices by these `ratios`.
+
+    What is declared comes last, so that it has the last word. Raises what the profile raises.
+    """
     engine, pool_id = spec.engine, spec.pool_id
     context = CommandContext(
         binary=engine.binary,
-        args=engine.args,
+        args=(*profile.split_flags(ratios=ratios), *engine.args) if ratios else engine.args,
         host=engine.host,
         port=port,
         slots=spec.slots,

@@ -15,10 +15,11 @@ from attrs import define, field
 from pool_lifecycle import circuits
 from pool_lifecycle.breaker import BreakerEvent
 from pool_lifecycle.events import Shared
+from pool_lifecycle.interfaces import DeviceFault
 from pool_lifecycle.kept import KeptHost
 from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.circuit import Circuit
-from pool_lifecycle.snapshot import CircuitChanged
+from pool_lifecycle.snapshot import CircuitChanged, evolved
 
 Wake: TypeAlias = Callable[[], None]
 
@@ -37,6 +38,10 @@ class _Device:
     held_by: set[str] = field(factory=set)
     pools: dict[str, Wake] = field(factory=dict)
     failed_at: dict[str, float] = field(factory=dict)
+
+
+DRIVER = "the driver"
+"""Who brought it about that a circuit changed, where that was no pool."""
 
 
 def name_of(device: str) -> str:
@@ -71,25 +76,32 @@ class SharedCircuits:
         failed = tuple((name, pool, at) for name, one in devices for pool, at in one.failed_at.items())
         return tuple(one.circuit for _, one in devices if not one.circuit.at_rest), failed
 
-    def restore(self, kept: KeptHost, known: Container[str], stuck: Mapping[str, Collection[str]]) -> None:
+    def restore(
+        self,
+        kept: KeptHost,
+        known: Container[str],
+        stuck: Mapping[str, Collection[str]],
+        *,
+        rebooted: bool = False,
+    ) -> None:
         """Go on with what was kept. A trial of a pool that is not `known` has no end: it is free again.
 
-        `stuck` has, by circuit, the pools with something there that cannot be killed.
+        `stuck` has, by circuit, the pools with something there that cannot be killed. No fault of a device
+        is known to have outlived a start of the host.
         """
         now, policy = self._clock(), self._blame.breaker
         for one in kept.circuits:
             orphan = one.holder is not None and one.holder not in known
             news, who = BreakerEvent.ABANDONED, one.holder or ""
             left = circuits.feed(one, news, policy=policy, who=who, now=now) if orphan else one
-            self._devices[one.name] = _Device(left)
+            self._devices[one.name] = _Device(evolved(left, fault=None if rebooted else left.fault))
         for name, pool_id, at in kept.failed_at:
             device = self._devices.setdefault(name, _Device(Circuit(name, shared=True)))
             device.failed_at[pool_id] = at
         for name in {*self._devices, *stuck}:
             device = self._devices.setdefault(name, _Device(Circuit(name, shared=True)))
             device.held_by.update(stuck.get(name, ()))
-            event = BreakerEvent.QUARANTINE if device.held_by else BreakerEvent.RELEASE
-            device.circuit = self._fed(device, event)
+            device.circuit = self._quarantined(device, device.circuit.fault)
 
     def join(self, pool_id: str, devices: Iterable[str], wake: Wake) -> tuple[Circuit, ...]:
         """The circuits of these devices, as they are; `wake` is called when there are `news` of them."""
@@ -140,8 +152,34 @@ class SharedCircuits:
             if pool_id not in device.pools or (pool_id in device.held_by) is stuck:
                 continue
             (device.held_by.add if stuck else device.held_by.discard)(pool_id)
-            event = BreakerEvent.QUARANTINE if device.held_by else BreakerEvent.RELEASE
-            self._change(self._fed(device, event), pool_id)
+            self._change(self._quarantined(device, device.circuit.fault), pool_id)
+
+    def isolate(self, names: Iterable[str], fault: DeviceFault | None) -> tuple[str, ...]:
+        """A device, by each of its `names`, has reported a fault, or is well again (None).
+
+        Nobody starts on it meanwhile, nor whoever joins later. Returns the pools that are on it.
+        """
+        pools: dict[str, None] = {}
+        for name in sorted(map(name_of, names)):
+            device = self._devices.setdefault(name, _Device(Circuit(name, shared=True)))
+            pools.update(dict.fromkeys(device.pools))
+            if device.circuit.fault != fault:
+                self._change(self._quarantined(device, fault), DRIVER)
+            if not device.pools and device.circuit.at_rest:
+                del self._devices[name]
+        return tuple(pools)
+
+    @property
+    def faults(self) -> dict[str, DeviceFault]:
+        """What the devices in quarantine have reported, by each name of theirs."""
+        circuits = ((name, one.circuit) for name, one in self._devices.items())
+        return {name.removeprefix(name_of("")): one.fault for name, one in circuits if one.fault is not None}
+
+    def _quarantined(self, device: _Device, fault: DeviceFault | None) -> Circuit:
+        """Its circuit, open without an end while there is a reason."""
+        well = fault is None and not device.held_by
+        event = BreakerEvent.RELEASE if well else BreakerEvent.QUARANTINE
+        return evolved(self._fed(device, event), fault=fault)
 
     def _fed(self, device: _Device, event: BreakerEvent) -> Circuit:
         policy, now = self._blame.breaker, self._clock()

@@ -18,6 +18,7 @@ from pool_lifecycle.checks import (
     check_all,
     check_order,
     checked,
+    flag,
     one_of,
     optional,
     pool_id,
@@ -31,6 +32,8 @@ from pool_lifecycle.checks import (
 from pool_lifecycle.devices import devices_of, mask_defect
 from pool_lifecycle.errors import ConfigError, Problem
 from pool_lifecycle.events import Target
+from pool_lifecycle.placement.split import ratios_defect
+from pool_lifecycle.placement.versions import cuda_defect
 from pool_lifecycle.redaction import shown_arguments
 from pool_lifecycle.references import digest_defect, reference_defect
 from pool_lifecycle.restart.backoff import Backoff
@@ -49,6 +52,10 @@ def _pairs(value: object) -> Any:
     return tuple(sorted(value.items(), key=repr)) if isinstance(value, Mapping) else value
 
 
+def _split_defect(value: object) -> str | None:
+    return None if value == () else ratios_defect(value)
+
+
 @frozen
 class EngineSpec:
     """The program that serves the model, and how it is run.
@@ -58,7 +65,10 @@ class EngineSpec:
     nothing: a short allow-list, the names in `env_passthrough` from the manager's own environment, and
     `env`. `port` None means a free port is chosen at each launch. `memory` is what the engine needs of
     the host's, in bytes: no start is tried with less available; `device_memory` is what it needs on each of
-    its devices. `exit_zero` says what exit code 0 of a healthy engine means; None leaves it to the profile.
+    its devices. `split` is how its model is spread over several of them: a share of 1 for each, in the order
+    of the mask, or nothing, which leaves it to the engine. `cuda` is the version of CUDA that it was made
+    for ("12.4"): a driver that is too old for it is told of. `exit_zero` says what exit code 0 of a healthy
+    engine means; None leaves it to the profile.
     """
 
     binary: str = field(metadata=checked(text("a path or a program's name")))
@@ -78,6 +88,8 @@ class EngineSpec:
     version: str | None = field(default=None, metadata=checked(optional(text("the engine's version"))))
     memory: int | None = field(default=None, metadata=checked(optional(whole(1, 2**60))))
     device_memory: int | None = field(default=None, metadata=checked(optional(whole(1, 2**60))))
+    split: tuple[float, ...] = field(default=(), converter=_tuple, metadata=checked(_split_defect))
+    cuda: str | None = field(default=None, metadata=checked(optional(cuda_defect)))
     exit_zero: str | None = field(default=None, metadata=checked(optional(one_of(("graceful", "crash")))))
 
     def __attrs_post_init__(self) -> None:
@@ -153,6 +165,9 @@ class Models:
         check_all(self)
 
 
+NO_PROBE = "none"
+"""The driver of those who look at no GPU."""
+
 STRATEGIES = ("drain_first", "stage_first", "surge")
 
 
@@ -179,8 +194,11 @@ class PoolSpec:
 
     `model` is a model reference for the stager (`file:/models/a.gguf`), or None for an engine that needs
     none. `device_mask` is what the engine may see (`"0,1"`, `"GPU-<uuid>"`); None means unrestricted.
+    `gpu_only`: rather than run on the CPU it does not start where no GPU can be used; None: if it names GPUs.
+    `gpu_probe` names the driver that looks at GPUs; None: "nvml" where there is something to look for, which
+    is the GPUs that it names, or its engine's `device_memory`, unless `gpu_only` is False.
     `digest` is that of the model (`sha256:…`): no other is taken. `launcher`, `stager` (None: whichever the
-    reference asks for) and `gpu_probe` name drivers. `backoff`, `breaker`, `window` and `classes` say what
+    reference asks for) name drivers. `backoff`, `breaker`, `window` and `classes` say what
     becomes of it after a failure, `reload` how its model is changed. `on_manager_exit`: what becomes of its
     engine when its manager ends, also when that is killed: "stop" it, or "keep" it running for the next
     manager to adopt.
@@ -202,11 +220,26 @@ class PoolSpec:
     reload: ReloadSpec = field(default=ReloadSpec(), metadata=checked(a(ReloadSpec)))
     launcher: str = field(default="local", metadata=checked(text("a launcher's name")))
     stager: str | None = field(default=None, metadata=checked(optional(text("a stager's name"))))
-    gpu_probe: str = field(default="none", metadata=checked(text("a GPU probe's name")))
+    gpu_only: bool | None = field(default=None, metadata=checked(optional(flag)))
+    gpu_probe: str | None = field(default=None, metadata=checked(optional(text("a GPU probe's name"))))
     on_manager_exit: str = field(default="stop", metadata=checked(one_of(("stop", "keep"))))
 
     def __attrs_post_init__(self) -> None:
         check_all(self)
+        if self.engine.split and self.device_mask and len(self.engine.split) != len(self.devices):
+            valid = "must have one share for each device in device_mask"
+            raise ConfigError([Problem("engine.split", self.engine.split, valid)])
+
+    @property
+    def on_gpus(self) -> bool:
+        """Whether it must not run without a GPU."""
+        return self.device_mask is not None if self.gpu_only is None else self.gpu_only
+
+    @property
+    def probe(self) -> str:
+        """The GPU probe that it is looked after with."""
+        looked_at = self.on_gpus or (self.gpu_only is None and self.engine.device_memory is not None)
+        return self.gpu_probe or ("nvml" if looked_at else NO_PROBE)
 
     @property
     def devices(self) -> frozenset[str]:
@@ -227,7 +260,7 @@ class PoolSpec:
 _target = lru_cache(maxsize=1024)(Target)
 """Pools with the same model and engine share one value."""
 
-NEEDS = frozenset(("memory", "device_memory", "exit_zero"))
+NEEDS = frozenset(("memory", "device_memory", "cuda", "exit_zero"))
 """What is declared of an engine that a launched one knows nothing of."""
 
 

@@ -17,6 +17,8 @@ from attrs import evolve, frozen
 from pool_lifecycle.causes import Cause, Clue, ClueKind, Confidence, ExitStatus, FailureClass, Stage
 from pool_lifecycle.interfaces import DeviceFault
 from pool_lifecycle.own_words import Finding
+from pool_lifecycle.placement.xid import isolates, kind_of
+from pool_lifecycle.placement.xid import told as told_of
 from pool_lifecycle.wording import seconds
 
 F = FailureClass
@@ -94,9 +96,6 @@ been had a usable configuration and its port. No words prove an OOM kill, for on
 FRESH = 60.0
 """For so many seconds words may explain an ending; what an engine survived for longer did not end it."""
 
-LOST_DEVICE = 79
-"""The Xid of a GPU that has fallen off the bus."""
-
 # --- the rules -------------------------------------------------------------------------------------
 
 
@@ -170,9 +169,9 @@ def _graceful(one: Evidence) -> Cause | None:
 def _device(one: Evidence) -> Cause | None:
     if not one.faults or not (_unwell(one) or _ended_itself(one.status)):
         return None
-    said, fault = _own_words(one), one.faults[-1]
-    reported = f"device {fault.uuid} reported {fault.code}: {fault.message}"
-    kind = F.DEVICE_LOST if fault.code == LOST_DEVICE else F.CUDA
+    said, fault = _own_words(one), max(one.faults, key=isolates)
+    reported = f"device {fault.uuid} reported {told_of(fault)}"
+    kind = kind_of(fault)
     if said is None or said.pattern.kind not in DEVICE_CLASSES:
         return _ended(one, kind, Confidence.LIKELY, (reported, *_seen(one)), more=reported)
     told = evolve(_blamed(one, said), confidence=Confidence.CERTAIN)

@@ -10,7 +10,7 @@ import pytest
 from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.causes import Cause, Clue, ClueKind, Confidence, ExitStatus, FailureClass, Stage
 from pool_lifecycle.events import Strategy, Target
-from pool_lifecycle.interfaces import EngineHandle
+from pool_lifecycle.interfaces import DeviceFault, EngineHandle, FaultKind
 from pool_lifecycle.kept import Kept, KeptHost, KeptLease, Moment, Passage
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.restart.circuit import Circuit
@@ -30,6 +30,7 @@ from pool_lifecycle.waits import Awaits
 
 OLD, NEW = Target("file:/old.gguf"), Target("file:/new.gguf", "sha256:6e", "c0de")
 
+FAULT = DeviceFault("GPU-0", 79, "it has fallen off the bus", FaultKind.LOST)
 CAUSE = Cause(
     FailureClass.OUT_OF_MEMORY,
     Stage.WARM_UP,
@@ -73,7 +74,7 @@ EVERYTHING = Kept(
         plan=Plan(NEW, Strategy.SURGE, drain_deadline=30.0, cause=CAUSE),
         circuits=(
             Circuit("general", failures=2),
-            Circuit("GPU-0", BreakerState.TRIAL, 5, 2, 600.0, 1700.1, "chat", shared=True),
+            Circuit("GPU-0", BreakerState.TRIAL, 5, 2, 600.0, 1700.1, "chat", shared=True, fault=FAULT),
         ),
         cause=CAUSE,
         crash_count=2,
@@ -111,9 +112,10 @@ WRITTEN = r"""
             "strategy": "surge", "drain_deadline": 30.0, "cause": CAUSE},
    "circuits": [
      {"name": "general", "state": "closed", "failures": 2, "openings": 0, "timeout": 0.0, "until": null,
-      "holder": null, "shared": false},
+      "holder": null, "shared": false, "fault": null},
      {"name": "GPU-0", "state": "trial", "failures": 5, "openings": 2, "timeout": 600.0, "until": 1700.1,
-      "holder": "chat", "shared": true}],
+      "holder": "chat", "shared": true,
+      "fault": {"uuid": "GPU-0", "code": 79, "message": "it has fallen off the bus", "kind": "lost"}}],
    "cause": CAUSE,
    "crash_count": 2, "crashes": [{"at": 880.0, "kind": "cuda"}, {"at": 890.0, "kind": "exit"}],
    "restart_count": 1, "restarts": [881.0],
@@ -146,7 +148,7 @@ HOST = KeptHost(
 HOST_WRITTEN = """
 {"moment": {"clock": "b00t", "at": 1000.5, "wall": 1700000000.0}, "full_at": 1001.5,
  "circuits": [{"name": "GPU-0", "state": "closed", "failures": 0, "openings": 0, "timeout": 0.0,
-               "until": null, "holder": null, "shared": true}],
+               "until": null, "holder": null, "shared": true, "fault": null}],
  "failed_at": [["GPU-0", "chat", 990.5]], "tokens_from": 3}
 """
 

@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from pool_lifecycle.config import ManagerSettings, load
+from pool_lifecycle.placement.policy import DevicePolicy
 from pool_lifecycle.restart.backoff import Backoff
 from pool_lifecycle.restart.blame import Blame
 from pool_lifecycle.restart.budget import Budget
@@ -34,6 +35,7 @@ CLASSES: dict[str, type[attrs.AttrsInstance]] = {
     "manager.restarts": Budget,
     "manager.blame": Blame,
     "manager.models": Models,
+    "manager.devices": DevicePolicy,
 }
 
 

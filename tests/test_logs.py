@@ -14,6 +14,7 @@ from attrs import evolve
 from pool_lifecycle import records
 from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.causes import Cause, Confidence, ExitStatus, FailureClass, Stage
+from pool_lifecycle.device_entries import DEVICE_ENTRIES
 from pool_lifecycle.lifecycle import PoolEvent, PoolState
 from pool_lifecycle.logs import LOGGER, JsonFormatter, entry, known_of, log_record
 from pool_lifecycle.model_entries import MODEL_ENTRIES
@@ -208,7 +209,9 @@ def test_every_record_is_a_sentence_with_its_level(record: Record, level: int, s
 
 def test_no_kind_of_record_is_forgotten() -> None:
     """And what is no record is refused."""
-    assert {type(record) for record, _, _ in ENTRIES} | {*MODEL_ENTRIES} == set(get_args(records.Record))
+    assert {type(record) for record, _, _ in ENTRIES} | {*MODEL_ENTRIES, *DEVICE_ENTRIES} == set(
+        get_args(records.Record)
+    )
     with pytest.raises(TypeError, match="is not a record"):
         entry(object())
 

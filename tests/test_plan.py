@@ -89,6 +89,7 @@ _CHANGED: dict[str, Any] = {
     "device_mask": "0",
     "replica_id": "1",
     "launcher": "memory",
+    "gpu_only": True,
     "gpu_probe": "memory",
     "on_manager_exit": "keep",
     "health": HealthSpec(path="/up"),

@@ -29,6 +29,8 @@ from pool_lifecycle.testing.memory import EngineScript, MemoryGpuProbe
 from pool_lifecycle.waits import Awaits
 from tests.worlds import BROKEN, WORKS, World, a_spec, a_world, virtually
 
+GIB = 2**30
+
 PATIENT = Breaker(threshold=1000)
 """So that the window has its say."""
 
@@ -178,27 +180,30 @@ async def test_a_port_clash_is_tried_again_at_once_on_another_port() -> None:
 @virtually
 async def test_want_of_device_memory_waits_until_it_is_back() -> None:
     """B-SUPER-x2: no use in trying while somebody else has the memory."""
-    gpus = MemoryGpuProbe([Device(0, "GPU-0", "a GPU", 80, 10)])
-    spec: dict[str, Any] = {"engine": {"device_memory": 60}, "gpu_probe": "memory"}
+    gpus = MemoryGpuProbe([Device(0, "GPU-0", "a GPU", 80 * GIB, 70 * GIB)])
+    spec: dict[str, Any] = {"engine": {"device_memory": 60 * GIB}, "gpu_probe": "memory"}
     async with a_world(fails(FailureClass.DEVICE_OUT_OF_MEMORY), WORKS, gpus=gpus, **spec) as world:
         await world.began(world.pool.start())
+        await world.pool.reached("backing_off")
+        gpus.show(devices=[Device(0, "GPU-0", "a GPU", 80 * GIB, 10 * GIB)])
         await asyncio.sleep(30)
         assert world.pool.state == "backing_off"
-        assert "10 of 60 bytes free" in world.pool.explain()
-        gpus.show(devices=[Device(0, "GPU-0", "a GPU", 80, 70)])
+        assert "device 0 has 10.0 GiB free" in world.pool.explain()
+        gpus.show(devices=[Device(0, "GPU-0", "a GPU", 80 * GIB, 70 * GIB)])
         await world.pool.reached("ready")
 
 
 @virtually
-async def test_a_want_that_lasts_is_tried_all_the_same() -> None:
-    """What the probe says may be wrong: after `limits.memory_wait` the engine decides."""
-    gpus = MemoryGpuProbe([Device(0, "GPU-0", "a GPU", 80, 10)])
-    spec: dict[str, Any] = {"engine": {"device_memory": 60}, "gpu_probe": "memory"}
+async def test_a_want_that_lasts_is_no_start() -> None:
+    """B-GPU-x3: nothing is launched without the memory; each wait for it ends after `limits.memory_wait`."""
+    gpus = MemoryGpuProbe([Device(0, "GPU-0", "a GPU", 80 * GIB, 10 * GIB)])
+    spec: dict[str, Any] = {"engine": {"device_memory": 60 * GIB}, "gpu_probe": "memory"}
     async with a_world(fails(FailureClass.DEVICE_OUT_OF_MEMORY), WORKS, gpus=gpus, **spec) as world:
         began = world.now
-        await world.began(world.pool.start())
-        await world.pool.reached("ready")
-        assert world.now - began == 1.0 + 60.0
+        with pytest.raises(StartFailed, match=r"device 0 has 10\.0 GiB free"):
+            await world.pool.start()
+        assert world.now - began == 60.0
+        assert not world.launcher.launched
 
 
 @virtually
@@ -302,15 +307,15 @@ def assert_no_restart_came_too_early(records: list[Record]) -> None:
 @virtually
 async def test_the_turn_is_taken_when_the_memory_is_there() -> None:
     """S13: pools that waited for one device's memory do not start all at once when it comes back."""
-    gpus = MemoryGpuProbe([Device(0, "GPU-0", "a GPU", 80, 10)])
-    spec: dict[str, Any] = {"engine": {"device_memory": 60}, "gpu_probe": "memory"}
+    gpus = MemoryGpuProbe([Device(0, "GPU-0", "a GPU", 80 * GIB, 10 * GIB)])
+    spec: dict[str, Any] = {"engine": {"device_memory": 60 * GIB}, "gpu_probe": "memory"}
     full = fails(FailureClass.DEVICE_OUT_OF_MEMORY)
     async with a_world(*(full,) * 5, WORKS, gpus=gpus, manager={"restarts": Budget(1, 0.5)}, **spec) as world:
         pools = [world.pool, *[await world.manager.add(a_spec(name, **spec)) for name in "bcde"]]
         for pool in pools:
             await world.began(pool.start())
         await asyncio.sleep(30)
-        gpus.show(devices=[Device(0, "GPU-0", "a GPU", 80, 70)])
+        gpus.show(devices=[Device(0, "GPU-0", "a GPU", 80 * GIB, 70 * GIB)])
         await asyncio.gather(*(pool.reached("ready") for pool in pools))
         times = restarts(world.records)
         assert [later - earlier for earlier, later in itertools.pairwise(times)] == [2.0] * 4
@@ -319,16 +324,20 @@ async def test_the_turn_is_taken_when_the_memory_is_there() -> None:
 @virtually
 async def test_asking_again_and_again_does_not_put_the_start_off() -> None:
     """V1, V4: who polls `start` while memory is waited for waits no longer for it."""
-    gpus = MemoryGpuProbe([Device(0, "GPU-0", "a GPU", 80, 10)])
-    spec: dict[str, Any] = {"engine": {"device_memory": 60}, "gpu_probe": "memory"}
+    gpus = MemoryGpuProbe([Device(0, "GPU-0", "a GPU", 80 * GIB, 70 * GIB)])
+    spec: dict[str, Any] = {"engine": {"device_memory": 60 * GIB}, "gpu_probe": "memory"}
     async with a_world(fails(FailureClass.DEVICE_OUT_OF_MEMORY), WORKS, gpus=gpus, **spec) as world:
         began = world.now
         await world.began(world.pool.start())
+        await world.pool.reached("backing_off")
+        gpus.show(devices=[Device(0, "GPU-0", "a GPU", 80 * GIB, 10 * GIB)])
         asked = [await world.began(world.pool.start())]
         while world.pool.state != "ready":
             await asyncio.sleep(10)
             asked.append(await world.began(world.pool.start()))
-        assert world.now - began <= 80
+            if world.now - began >= 40:
+                gpus.show(devices=[Device(0, "GPU-0", "a GPU", 80 * GIB, 70 * GIB)])
+        assert world.now - began <= 60
         await asyncio.gather(*asked)
         assert len([one for one in world.of(RestartScheduled) if one.awaits is not Awaits.TURN]) == 2
 

@@ -11,6 +11,7 @@ from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.errors import DriverError, NoRoomForTwo, ReloadFailed
 from pool_lifecycle.interfaces import Device
 from pool_lifecycle.lifecycle import PoolState
+from pool_lifecycle.placement.policy import DevicePolicy
 from pool_lifecycle.records import Trouble
 from pool_lifecycle.spec import ReloadSpec
 from pool_lifecycle.testing.memory import MemoryGpuProbe
@@ -60,15 +61,18 @@ async def test_where_nothing_is_declared_the_size_of_the_model_counts() -> None:
 async def test_too_little_memory_of_a_device_is_a_shortfall() -> None:
     """B-RELOAD-x2: each of the pool's devices needs room for its share of both."""
     full = [Device(0, "GPU-0", "a GPU", 80 * GIB, 50 * GIB), Device(1, "GPU-1", "a GPU", 80 * GIB, 39 * GIB)]
-    gpus = MemoryGpuProbe(full)
+    gpus = MemoryGpuProbe([evolve(one, memory_free=80 * GIB) for one in full])
     spec: dict[str, Any] = {
         "engine": {"device_memory": 40 * GIB},
         "gpu_probe": "memory",
         "device_mask": "0,1",
     }
-    async with a_world(gpus=gpus, **spec) as world:
+    async with a_world(gpus=gpus, manager={"devices": DevicePolicy(reserve=0)}, **spec) as world:
         await world.ready()
-        with pytest.raises(NoRoomForTwo, match=f"device 1 has {39 * GIB} bytes free, {GIB} too few"):
+        gpus.show(devices=full)
+        with pytest.raises(
+            NoRoomForTwo, match=rf"device 1 has 39.0 GiB free: 1.0 GiB \({GIB} bytes\) too few of 40 GiB"
+        ):
             await world.pool.reload(NEW, strategy="surge")
         gpus.show(devices=[evolve(one, memory_free=40 * GIB) for one in full])
         await world.pool.reload(NEW, strategy="surge")

@@ -50,6 +50,8 @@ HOSTILE: dict[type, dict[str, list[Any]]] = {
         "version": TEXT,
         "memory": [0, -1, 2**60 + 1, True, 1.5, "8G"],
         "device_memory": [0, -1, 2**60 + 1, True, 1.5, "8G"],
+        "split": [(0.5,), (0.5, 0.6), (float("nan"), 1.0), "0.5,0.5", (2.0, -1.0), 1.0],
+        "cuda": [12, "12", "twelve", "12.4.1", ""],
         "exit_zero": ["Graceful", "", 0, True],
     },
     HealthSpec: {
@@ -98,7 +100,8 @@ HOSTILE: dict[type, dict[str, list[Any]]] = {
         "reload": ["surge", {}, None],
         "launcher": [*TEXT, None],
         "stager": TEXT,
-        "gpu_probe": [*TEXT, None],
+        "gpu_only": [0, "yes", 1.0],
+        "gpu_probe": TEXT,
         "on_manager_exit": [*TEXT, None, "restart"],
     },
 }
@@ -178,6 +181,8 @@ ANOTHER: dict[str, Any] = {
     "version": "2",
     "memory": 5,
     "device_memory": 5,
+    "split": (0.5, 0.5),
+    "cuda": "12.4",
     "exit_zero": "graceful",
 }
 

@@ -203,7 +203,11 @@ def test_a_kill_for_want_of_memory_names_its_proof_first() -> None:
 def test_a_device_report_comes_before_the_words() -> None:
     """It weighs more."""
     cause = judge(evidence(ABORT, faults=(XID,), findings=(said(CUDA),)))
-    assert cause.evidence == ("device GPU-1 reported 31: MMU fault", "CUDA error 7", "killed by SIGABRT")
+    assert cause.evidence == (
+        "device GPU-1 reported Xid 31: GPU memory page fault (MMU fault)",
+        "CUDA error 7",
+        "killed by SIGABRT",
+    )
 
 
 def test_who_asked_for_it_is_named() -> None:

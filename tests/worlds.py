@@ -77,6 +77,7 @@ def a_spec(pool_id: str = "chat", **changes: Any) -> PoolSpec:
         "backoff": Backoff(jitter=0.0),
         "launcher": "memory",
         "stager": "memory",
+        "gpu_only": False,
     }
     return PoolSpec(pool_id, engine, **(usual | changes))
 
@@ -100,7 +101,7 @@ def drivers_of(
     )
 
 
-def a_host(observers: Sequence[Observer], store: MemoryStore | None = None) -> Host:
+def a_host(observers: Sequence[Observer], store: MemoryStore | None = None, **more: Any) -> Host:
     """What the pools of a manager share, without a manager."""
     return Host(
         loop=asyncio.get_running_loop(),
@@ -111,6 +112,7 @@ def a_host(observers: Sequence[Observer], store: MemoryStore | None = None) -> H
         random=Random(1),
         wall=lambda: 0.0,
         observers=list(observers),
+        **more,
     )
 
 

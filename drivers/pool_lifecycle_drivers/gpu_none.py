@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from pool_lifecycle.interfaces import Device, DeviceFault, DeviceProcess
 
 
@@ -17,5 +19,6 @@ class NoGpuProbe:
         return ()
 
     async def faults(self) -> tuple[DeviceFault, ...]:
-        """None."""
+        """None, ever."""
+        await asyncio.get_running_loop().create_future()
         return ()

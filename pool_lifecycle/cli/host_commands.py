@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
 import click
 
-from pool_lifecycle.cli import capability_table, gpus
-from pool_lifecycle.cli.exits import Exit
-from pool_lifecycle.cli.options import EPILOG
-from pool_lifecycle.cli.words import console, told
+from pool_lifecycle.cli import capability_table, doctor, gpus
+from pool_lifecycle.cli.exits import BY_SIGNAL, Exit
+from pool_lifecycle.cli.options import EPILOG, FILE, state_dir_of
+from pool_lifecycle.cli.words import console, problems_as_json, told
 from pool_lifecycle.config import load
 from pool_lifecycle.errors import ConfigError
 
@@ -19,6 +20,13 @@ Examples:
   pool-lifecycle gpus
   pool-lifecycle gpus --watch --every 5
   pool-lifecycle gpus --json
+
+"""
+
+_DOCTOR_EXAMPLES = """\b
+Examples:
+  pool-lifecycle doctor pools.toml
+  pool-lifecycle doctor pools.toml --state-dir /var/lib/pools --json
 
 """
 
@@ -69,4 +77,32 @@ def show_gpus(name: str, watch: bool, every: float, as_json: bool) -> None:
     sys.exit(code)
 
 
-HOST_COMMANDS = (capabilities, show_gpus)
+@click.command("doctor", epilog=_DOCTOR_EXAMPLES + EPILOG, short_help="Say what keeps pools from starting.")
+@FILE
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the manager keeps its files, as given to `run`. Without it: as `run` chooses it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def examine(file: Path, state_dir: Path | None, as_json: bool) -> None:
+    """Say everything that would keep the pools of FILE from starting on this host, and what would help.
+
+    What is asked is what a start asks: programs, ports, folders, memory, models, GPUs. Nothing is started,
+    fetched or written, and a manager that runs is not disturbed.
+    """
+    try:
+        config = load(file)
+    except ConfigError as error:
+        if as_json:
+            click.echo(problems_as_json(error.problems))
+        else:
+            told(error.problems, console(sys.stderr))
+        sys.exit(Exit.BAD_CONFIG)
+    try:
+        sys.exit(doctor.run(config, state_dir_of(config, state_dir), as_json=as_json))
+    except KeyboardInterrupt:
+        sys.exit(BY_SIGNAL + signal.SIGINT)
+
+
+HOST_COMMANDS = (capabilities, show_gpus, examine)

@@ -43,7 +43,13 @@ def run(config: Config, state_dir: Path, style: str, level: int, watch: Watch | 
 
 async def _run(config: Config, state_dir: Path, style: str, level: int, watch: Watch | None) -> int:
     declared = config.manager
-    manager = PoolManager(state_dir, restarts=declared.restarts, blame=declared.blame, models=declared.models)
+    manager = PoolManager(
+        state_dir,
+        restarts=declared.restarts,
+        blame=declared.blame,
+        models=declared.models,
+        devices=declared.devices,
+    )
     foreground = Foreground(manager, lasting=watch is not None)
     file = Rereading(config, foreground, Terminal())
     to = console()

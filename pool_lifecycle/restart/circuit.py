@@ -6,6 +6,7 @@ from attrs import field, frozen
 
 from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.checks import check_all, check_order, checked, seconds, whole
+from pool_lifecycle.interfaces import DeviceFault
 
 
 @frozen
@@ -33,6 +34,7 @@ class Circuit:
 
     `timeout` is the length of the current or last opening (0 before the first), `openings` their number,
     `holder` the pool that has the trial's permit. `shared`: other pools have it too, as with a device's.
+    `fault` is what the device has reported, for which nobody starts on it.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Circuit:
     until: float | None = None
     holder: str | None = None
     shared: bool = False
+    fault: DeviceFault | None = None
 
     @property
     def at_rest(self) -> bool:

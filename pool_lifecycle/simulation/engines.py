@@ -20,6 +20,7 @@ from pool_lifecycle.addressing import reachable
 from pool_lifecycle.causes import LOST, Cause, Clue, ClueKind, ExitStatus, FailureClass, Stage
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.interfaces import (
+    Device,
     EngineHandle,
     Health,
     LaunchRequest,
@@ -103,11 +104,12 @@ class SimulatedHost:
         """Simulated ones under every name that the pools use."""
         given: dict[Interface, dict[str, Any]] = {interface: {} for interface in Interface}
         probe = MemoryHealthProbe(answers=self._answer)
-        for spec in specs:
+        gpus = MemoryGpuProbe(_devices(declared := tuple(specs)))
+        for spec in declared:
             given[Interface.LAUNCHER][spec.launcher] = self
             given[Interface.HEALTH_PROBE][spec.health.probe] = probe
             given[Interface.MODEL_STAGER][spec.stager or stager_of(spec.model or "")] = Stager(self._staging)
-            given[Interface.GPU_PROBE][spec.gpu_probe] = MemoryGpuProbe()
+            given[Interface.GPU_PROBE][spec.probe] = gpus
             given[Interface.ENGINE_PROFILE][spec.engine.profile] = Profile()
         return Drivers(given)
 
@@ -225,3 +227,14 @@ def simulated(specs: Iterable[PoolSpec], trace: Trace) -> Iterator[PoolSpec]:
         kinds = {run.kind for run in trace.runs.get(spec.pool_id, ())}
         health = spec.health if kinds & {F.HANG, F.HEALTH} else evolve(spec.health, interval=WEEK)
         yield evolve(spec, model=spec.pool_id, health=health)
+
+
+def _devices(specs: Iterable[PoolSpec]) -> Iterator[Device]:
+    """Every device that a pool names, with as much memory as anybody may want."""
+    for number, name in enumerate(sorted({name for spec in specs for name in spec.devices})):
+        index, uuid = (int(name), f"GPU-{name}") if name.isdigit() else (number, name)
+        yield Device(index, uuid, "simulated", ROOM, ROOM)
+
+
+ROOM = 2**62
+"""Bytes of memory of a simulated device: what runs happen is said by the trace alone."""

@@ -224,6 +224,7 @@ class MemoryGpuProbe:
         self._processes = tuple(processes)
         self._faults = tuple(faults)
         self._error: Cause | None = None
+        self._reported: asyncio.Future[None] | None = None
 
     async def devices(self) -> tuple[Device, ...]:
         """The devices shown last, by index."""
@@ -236,8 +237,12 @@ class MemoryGpuProbe:
         return self._processes
 
     async def faults(self) -> tuple[DeviceFault, ...]:
-        """The faults reported since the last call."""
+        """The faults reported since the last call; waits until there is one."""
         self._raise()
+        while not self._faults:
+            self._reported = asyncio.get_running_loop().create_future()
+            await self._reported
+            self._raise()
         faults, self._faults = self._faults, ()
         return faults
 
@@ -251,10 +256,16 @@ class MemoryGpuProbe:
     def report(self, *faults: DeviceFault) -> None:
         """A device reports faults."""
         self._faults += faults
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._reported is not None and not self._reported.done():
+            self._reported.set_result(None)
 
     def fail(self, cause: Cause | None) -> None:
         """From now on every call raises DriverError with this cause; None ends that."""
         self._error = cause
+        self._wake()
 
     def _raise(self) -> None:
         if self._error is not None:

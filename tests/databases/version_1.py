@@ -7,7 +7,7 @@ from pathlib import Path
 from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.causes import Cause, Clue, ClueKind, Confidence, ExitStatus, FailureClass, Stage
 from pool_lifecycle.events import Strategy, Target
-from pool_lifecycle.interfaces import EngineHandle
+from pool_lifecycle.interfaces import DeviceFault, EngineHandle, FaultKind
 from pool_lifecycle.kept import Kept, KeptHost, KeptLease, Moment, Passage
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.restart.circuit import Circuit
@@ -82,8 +82,14 @@ CHAT = Kept(
 
 EMBED = Kept(Snapshot("embed", Target(), Rules(), "y"), NOW, "memory")
 
+FAULT = DeviceFault("GPU-0", 79, "it has fallen off the bus", FaultKind.LOST)
+
 PLAIN_HOST = KeptHost(
-    NOW, 4330.0, (Circuit("gpu 0", BreakerState.OPEN, shared=True),), (("gpu 0", "chat", 4150.0),), 7
+    NOW,
+    4330.0,
+    (Circuit("gpu 0", BreakerState.OPEN, shared=True, fault=FAULT),),
+    (("gpu 0", "chat", 4150.0),),
+    7,
 )
 
 PASSAGES = (

@@ -21,7 +21,9 @@ PROCESS = DeviceProcess("GPU-b", pid=7, memory_used=50)
 class Scripted:
     """Shows what it is given, of whatever type."""
 
-    def __init__(self, devices: Any = (FIRST, SECOND), processes: Any = (PROCESS,), faults: Any = ()) -> None:
+    def __init__(
+        self, devices: Any = (FIRST, SECOND), processes: Any = (PROCESS,), faults: Any = None
+    ) -> None:
         self.shown: dict[str, Any] = {"devices": devices, "processes": processes, "faults": faults}
 
     async def devices(self) -> tuple[Device, ...]:
@@ -33,8 +35,20 @@ class Scripted:
         return shown
 
     async def faults(self) -> tuple[DeviceFault, ...]:
-        shown: tuple[DeviceFault, ...] = self.shown["faults"]
+        shown: tuple[DeviceFault, ...] | None = self.shown["faults"]
+        if shown is None:
+            await asyncio.sleep(1e6)
+            return ()
         return shown
+
+
+class Stays(Scripted):
+    async def faults(self) -> tuple[DeviceFault, ...]:
+        try:
+            await asyncio.sleep(1e6)
+        except asyncio.CancelledError:
+            return ()
+        return ()
 
 
 class Hangs(Scripted):
@@ -67,7 +81,9 @@ def test_the_memory_probe_passes() -> None:
         (Hangs(), "never hangs"),
         (Forgets(), "from call to call"),
         (Scripted(devices=[FIRST, SECOND]), "returns tuples"),
-        (Scripted(faults=("Xid 79",)), "every element is a DeviceFault"),
+        (Scripted(faults=("Xid 79",)), "faults are DeviceFault"),
+        (Scripted(faults=()), "waits for faults"),
+        (Stays(), "can be cancelled"),
         (Scripted(devices=(SECOND, FIRST)), "by index"),
         (Scripted(devices=(FIRST, evolve(FIRST, index=1)), processes=()), "uuid of its own"),
         (Scripted(devices=(evolve(FIRST, uuid=""),), processes=()), "has a uuid"),

@@ -158,7 +158,12 @@ def test_a_gpu_probe_shows_what_it_is_told() -> None:
     async def main() -> None:
         probe = MemoryGpuProbe([two, one], faults=[fault])
         assert await probe.devices() == (one, two)
-        assert [await probe.faults() for _ in range(2)] == [(fault,), ()]
+        assert await probe.faults() == (fault,)
+        waiting = asyncio.ensure_future(probe.faults())
+        await asyncio.sleep(100)
+        assert not waiting.done()
+        probe.report(fault)
+        assert await waiting == (fault,)
         probe.show(processes=[process])
         probe.report(fault, fault)
         assert await probe.devices() == (one, two)

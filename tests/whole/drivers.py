@@ -44,7 +44,8 @@ SAYS = {
 }
 """Last words by which the profile tells a class."""
 
-DEVICES, MEMORY = ("GPU-0", "GPU-1"), 100
+DEVICES, MEMORY, EACH = ("GPU-0", "GPU-1"), 100 * 2**30, 2**30
+"""Each of the two devices has so much memory, and every engine takes so much of both."""
 
 
 class Profile(MemoryProfile):
@@ -282,16 +283,23 @@ class Gpus:
 
     async def _devices(self) -> tuple[Device, ...]:
         host = self.life.world.host
-        free = max(0, MEMORY - 40 * sum(one.holds_memory for one in host.processes))
+        free = max(0, MEMORY - EACH * sum(one.holds_memory for one in host.processes))
         return tuple(Device(number, uuid, "simulated", MEMORY, free) for number, uuid in enumerate(DEVICES))
 
     async def processes(self) -> tuple[DeviceProcess, ...]:
-        """Nobody asks."""
-        return ()
+        """Those that live; what one has kept that is gone belongs to nobody."""
+        return await self.life.call("processes", "", self._processes)
+
+    async def _processes(self) -> tuple[DeviceProcess, ...]:
+        living = (one for one in self.life.world.host.processes if one.gone_at is None)
+        return tuple(DeviceProcess(uuid, one.pid, EACH) for one in living for uuid in DEVICES)
 
     async def faults(self) -> tuple[DeviceFault, ...]:
-        """Nobody asks."""
-        return ()
+        """Whatever a device reports, once."""
+        while not self.faulted:  # noqa: ASYNC110 - whoever adds one knows no loop
+            await asyncio.sleep(1)
+        told, self.faulted = tuple(self.faulted), []
+        return told
 
 
 def drivers_of(life: Life) -> Drivers:
