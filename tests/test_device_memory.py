@@ -110,8 +110,8 @@ async def test_a_start_without_memory_is_refused_after_a_while() -> None:
     assert host.clock() - began == 30.0
     assert cause.heals
     assert cause.message == (
-        f"device 0 has 10.0 GiB free, of which 1.0 GiB are kept in reserve: 1.0 GiB ({GIB} bytes) too few of 10.0 GiB"
-        f"; in use by pid 4711 with 70.0 GiB ({70 * GIB} bytes)"
+        "device 0 has 10.0 GiB free, of which 1.0 GiB are kept in reserve: "
+        f"1.0 GiB ({GIB} bytes) too few of 10.0 GiB; in use by pid 4711 with 70.0 GiB ({70 * GIB} bytes)"
     )
     assert host.gpus.turns.holders(["GPU-0"]) == ()
 

@@ -71,7 +71,7 @@ async def test_too_little_memory_of_a_device_is_a_shortfall() -> None:
         await world.ready()
         gpus.show(devices=full)
         with pytest.raises(
-            NoRoomForTwo, match=rf"device 1 has 39.0 GiB free: 1.0 GiB \({GIB} bytes\) too few of 40 GiB"
+            NoRoomForTwo, match=rf"device 1 has 39\.0 GiB free: 1\.0 GiB \({GIB} bytes\) too few"
         ):
             await world.pool.reload(NEW, strategy="surge")
         gpus.show(devices=[evolve(one, memory_free=40 * GIB) for one in full])

@@ -111,11 +111,11 @@ DEFECTS: dict[str, Planted] = {
     "a manager restart extends deadlines": Planted(loading, "goes_on", _fresh_deadline, ("s17_goes_on",)),
     "a manager restart forgets crashes": Planted(loading, "goes_on", _forgets_crashes, ("s17_goes_on",)),
     "the gate stays open": Planted(
-        # the book refuses to lose leases behind an open gate: that may be noticed first
+        # the book refuses to lose leases behind an open gate, in the middle of a step: that may be noticed first
         actor.Actor,
         "_close_gate",
         lambda _: None,
-        ("granted", "glance", "s19_bounded"),
+        ("granted", "glance", "s19_bounded", "s17_acknowledged"),
     ),
     "the window is not heeded": Planted(Window, "opens", _in_time, ("s13_launched",)),
     "the budget of the host is not heeded": Planted(Host, "turn", _no_turn, ("s13_launched",)),
