@@ -59,6 +59,8 @@ def fit(spec: PoolSpec, host: Host, look: Look, model: Model, own: Collection[in
     devices = [_freed(one, look, own) for one in look.of(spec)]
     if not wish:
         return Fit(short=_short(host, look, devices, [each] * len(devices)))
+    if len(devices) != len(wish):
+        return Fit(wish, f"its model is split over {len(wish)} devices, of which {len(devices)} are there")
     room = [max(0, one.memory_free - host.gpus.policy.reserve) for one in devices]
     plan = split(each * len(devices), room, wish)
     if isinstance(plan, TooBig):

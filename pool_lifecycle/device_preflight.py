@@ -52,9 +52,11 @@ async def device_causes(spec: PoolSpec, host: Host, model: Model) -> tuple[Cause
     if look is None:
         return ()
     await _compare_versions(spec, host)
-    if wrong := (*_misnamed(spec, host, look), *_missplit(spec, look)):
-        return wrong
-    return (*_unwell(spec, look), *never_fits(spec, host, look, model))
+    # Each of these can only be asked where there is nothing to say of the one before.
+    for wrong in (_misnamed(spec, host, look), _missplit(spec, look), _unwell(spec, look)):
+        if causes := tuple(wrong):
+            return causes
+    return tuple(never_fits(spec, host, look, model))
 
 
 def _misnamed(spec: PoolSpec, host: Host, look: Look) -> Iterator[Cause]:

@@ -73,7 +73,8 @@ class DeviceTurns:
         """Everybody whose devices are free by now, and not wanted by somebody before."""
         waiting, self._waiting = self._waiting, []
         for one in waiting:
-            if self._in_the_way(one.devices, self._waiting):
+            gives_up = one.free.cancelled()  # and is about to say so
+            if gives_up or self._in_the_way(one.devices, self._waiting):
                 self._waiting.append(one)
             else:
                 self._held[one.who] = one.devices
