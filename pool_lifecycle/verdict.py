@@ -2,7 +2,9 @@
 
 `judge` takes everything known about one ending, a frozen `Evidence`, and returns its cause. The rules stand
 in `RULES`, the weightiest evidence first; the first that applies decides. What only evidence of one kind
-says is likely at best; two kinds are needed to blame a device, or a configuration, for words in a log.
+says is likely at best; two kinds are needed to blame a device, or a configuration, for words in a log. A
+report of a device is one kind of evidence; one that does not isolate it may be about somebody else who uses
+it, so that it does not outweigh words that name a fault of the engine's own.
 """
 
 from __future__ import annotations
@@ -17,8 +19,7 @@ from attrs import evolve, frozen
 from pool_lifecycle.causes import Cause, Clue, ClueKind, Confidence, ExitStatus, FailureClass, Stage
 from pool_lifecycle.interfaces import DeviceFault
 from pool_lifecycle.own_words import Finding
-from pool_lifecycle.placement.xid import isolates, kind_of
-from pool_lifecycle.placement.xid import told as told_of
+from pool_lifecycle.placement import xid
 from pool_lifecycle.wording import seconds
 
 F = FailureClass
@@ -167,15 +168,21 @@ def _graceful(one: Evidence) -> Cause | None:
 
 
 def _device(one: Evidence) -> Cause | None:
-    if not one.faults or not (_unwell(one) or _ended_itself(one.status)):
+    fault = _reported(one)
+    if fault is None or not (_unwell(one) or _ended_itself(one.status)):
         return None
-    said, fault = _own_words(one), max(one.faults, key=isolates)
-    reported = f"device {fault.uuid} reported {told_of(fault)}"
-    kind = kind_of(fault)
-    if said is None or said.pattern.kind not in DEVICE_CLASSES:
-        return _ended(one, kind, Confidence.LIKELY, (reported, *_seen(one)), more=reported)
-    told = evolve(_blamed(one, said), confidence=Confidence.CERTAIN)
-    return evolve(told, evidence=(reported, *told.evidence))
+    said, reported = _own_words(one), f"device {fault.uuid} reported {xid.told(fault)}"
+    if said is not None and said.pattern.kind in DEVICE_CLASSES:
+        told = evolve(_blamed(one, said), confidence=Confidence.CERTAIN)
+        kind = F.DEVICE_LOST if xid.kind_of(fault) is F.DEVICE_LOST else told.kind
+        return evolve(told, kind=kind, evidence=(reported, *told.evidence))
+    if said is not None and said.pattern.kind not in MIDLIFE and not xid.isolates(fault):
+        return None
+    own = xid.blame(fault) is xid.Blame.APPLICATION
+    more = f"{reported}, which is most often the fault of what runs there" if own else reported
+    remedy = f"{xid.remedy(fault)}; the engine's log is {{log}}"
+    evidence = (reported, *_seen(one))
+    return _ended(one, xid.kind_of(fault), Confidence.LIKELY, evidence, more=more, remedy=remedy)
 
 
 def _words(one: Evidence) -> Cause | None:
@@ -253,6 +260,12 @@ def _ended_itself(status: ExitStatus | None) -> bool:
 
 def _unwell(one: Evidence) -> bool:
     return one.status is None and bool(one.checks)
+
+
+def _reported(one: Evidence) -> DeviceFault | None:
+    """The weightiest report that may explain it; of the same ones, the latest."""
+    usable = [fault for fault in one.faults if xid.explains(fault)]
+    return max(reversed(usable), key=xid.isolates, default=None)
 
 
 def _own_words(one: Evidence) -> Finding | None:
