@@ -149,6 +149,7 @@ class _Helper:
     loop: asyncio.AbstractEventLoop
     dead: bool = field(default=False, init=False)
     has_answered: bool = field(default=False, init=False)
+    listens: bool = field(default=False, init=False)
     _asked: dict[int, asyncio.Future[Any]] = field(factory=dict, init=False)
     _told: list[list[Any]] = field(factory=list, init=False)
     _news: asyncio.Future[None] | None = field(default=None, init=False)
@@ -234,6 +235,7 @@ class _Helper:
     def _take(self, message: dict[str, Any]) -> None:
         self.has_answered = True
         if "faults" in message:
+            self.listens = True
             self._told += message["faults"]
             self._wake()
         elif (answer := self._asked.get(message["id"])) is not None and not answer.done():

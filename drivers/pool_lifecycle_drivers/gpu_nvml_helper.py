@@ -5,7 +5,7 @@ with a line each on its output, in their order; in between it tells of faults. I
 that is, also when whoever started it was killed, whatever it waits for.
 
     {"id": 1, "ask": "devices"}        {"id": 1, "answer": [...]}  or  {"id": 1, "error": [code, text]}
-                                       {"faults": [[uuid, kind, code, text], ...]}
+                                       {"faults": [[uuid, kind, code, text], ...]}   none: it listens now
 """
 
 from __future__ import annotations
@@ -228,6 +228,7 @@ class Watch:
             self._set = None
         if self._set is None:
             self._listen()
+            self._tell([])
 
     def _about(self, one: list[Any]) -> Iterator[list[Any]]:
         """The news of one device."""
