@@ -192,7 +192,7 @@ def test_processes_that_cannot_be_killed_are_not_piled_up(stub: StubbedNvml) -> 
     for_ever = (sys.executable, "-c", "import time; time.sleep(1000)")
 
     async def look(probe: NvmlGpuProbe) -> int:
-        probe._left = [subprocess.Popen(for_ever) for _ in range(LEFT_BEHIND)]
+        probe._left = [subprocess.Popen(for_ever) for _ in range(LEFT_BEHIND)]  # noqa: ASYNC220
         with pytest.raises(DriverError, match=f"{LEFT_BEHIND} processes wait in it"):
             await probe.devices()
         for one in tuple(probe._left):
