@@ -18,7 +18,7 @@ $(shell rm -rf .venv)
 endif
 endif
 
-.PHONY: help venv demo quickstart crash-loop daemon hot-swap test $(PARTS) simulate bench diagrams clean
+.PHONY: help venv demo quickstart crash-loop daemon hot-swap two-gpus test $(PARTS) simulate bench diagrams clean
 
 help: ## Show this list
 	@echo "make WORD, where WORD is one of:"
@@ -40,6 +40,9 @@ daemon: .venv/.demo-stamp ## Show a daemon that is killed under load while its c
 
 hot-swap: .venv/.demo-stamp ## Swap a model while clients never stop asking, and draw what they notice
 	@$(PY) examples/hot_swap.py
+
+two-gpus: .venv/.demo-stamp ## Show two imagined GPUs: masks, turns, a refusal, one that is lost and comes back
+	@$(PY) examples/two_gpus.py
 
 test: .venv/.test-stamp ## Run everything there is to check; takes some minutes
 	@passed=0; failed=; \
