@@ -291,7 +291,7 @@ async def retire(pool: Subject, epoch: int) -> Outcome:
 
     What serves is handed off first: that may have been the new one, before it failed.
     """
-    await _hand_back(pool)
+    await hand_back(pool)
     heed()
     for spare in pool.snapshot.spares:
         patience = (spare.kill_at or 0.0) - pool.spec.limits.stop_grace - pool.host.loop.time()
@@ -308,8 +308,8 @@ HANDING_TAKES = 5.0
 """Seconds that a spare waits for the handoff document of what serves, before it is ended all the same."""
 
 
-async def _hand_back(pool: Subject) -> None:
-    """What serves is handed off; where that fails the spare has to go all the same."""
+async def hand_back(pool: Subject) -> None:
+    """What serves is handed off, if it is not; where that fails, all else goes on all the same."""
     server = pool.snapshot.server
     try:
         async with asyncio.timeout(HANDING_TAKES):

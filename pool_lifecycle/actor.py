@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from pool_lifecycle import loading
-from pool_lifecycle.activities import clear
+from pool_lifecycle.activities import clear, hand_back
 from pool_lifecycle.addressing import url_of
 from pool_lifecycle.agenda import next_due
 from pool_lifecycle.answers import judge_of
@@ -149,6 +149,8 @@ class Actor:
         finally:
             self._stepping = False
         self._clear()
+        if LIFECYCLE.states[snapshot.state].serving and not staff.launching.document.exists:
+            staff.launching.keep(hand_back(self))  # a manager that was killed in a stop had withdrawn it
         if (passage := staff.announcer.adopted(kept, snapshot, found)) is not None:
             self.host.keep(self._kept(), passage)
         self._catch_up()

@@ -12,12 +12,13 @@ from attrs import define, evolve, field
 from pool_lifecycle import crash_logs, handoff, log_follower
 from pool_lifecycle.addressing import url_of
 from pool_lifecycle.awake import patiently
-from pool_lifecycle.cancelling import only_ours
+from pool_lifecycle.cancelling import heed, only_ours
 from pool_lifecycle.causes import LOST, Cause, Confidence, ExitStatus, FailureClass, Stage
 from pool_lifecycle.device_memory import shortage
 from pool_lifecycle.device_preflight import device_causes
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.events import Event, Exited, Launched, Target
+from pool_lifecycle.handing_off import HandingOff, in_thread
 from pool_lifecycle.host import Host
 from pool_lifecycle.interfaces import (
     Engine,
@@ -87,6 +88,7 @@ class Launching:
     _port: int | None = field(default=None, init=False)
     _missed: str | None = field(default=None, init=False)
     _unsure: dict[str, Unsure] | None = field(default=None, init=False)
+    _document: HandingOff | None = field(default=None, init=False)
     _ratios: dict[Target, tuple[float, ...]] | None = field(default=None, init=False)
 
     @property
@@ -291,7 +293,10 @@ class Launching:
         return status
 
     def _graceful(self, instance: Instance) -> bool:
-        """Whether exit code 0 of an engine means that it is done."""
+        """Whether exit code 0 of an engine means that it is done: not of one that has to prove itself yet."""
+        snapshot = self.pool.snapshot
+        if snapshot.unproven and instance.generation == snapshot.serving:
+            return False
         declared = self.pool.spec_of(instance.target).engine.exit_zero
         try:
             return (declared or self._profile(instance.target).exit_zero) == ExitZero.GRACEFUL
@@ -385,7 +390,7 @@ class Launching:
         pool_id = self.spec.pool_id
         try:
             async with self.host.copying:
-                path = await _in_thread(copy)
+                path = await in_thread(copy)
         except OSError as error:
             what = f"the log of generation {generation}, which crashed, could not be kept: {error.strerror}"
             self.host.trouble(pool_id, what)
@@ -396,36 +401,37 @@ class Launching:
     # --- handing off -----------------------------------------------------------------------------------
 
     async def hand_off(self, instance: Instance, engine: Engine) -> None:
-        """Write the handoff document. Raises StateDirError when it cannot be written.
+        """Write the handoff document, unless it is withdrawn meanwhile. Raises StateDirError.
 
         The model of an engine that an earlier manager launched is in place, but only its stager knows where.
         """
+        wish = self.document.wish()
         await self._put_in_place(instance.target)
         staged, spec = self._staged.get(instance.target), self.pool.spec_of(instance.target)
         model_path = staged.path if staged else None
         document = handoff.Handoff.of(spec, url=url_of(engine.handle), model_path=model_path)
-        await _in_thread(partial(document.write, self._handoff_path))
+        await self.document.write(document, wish)
 
     async def hand_back(self, instance: Instance) -> None:
         """Write the handoff document of an engine that has gone on serving, unless it is that already."""
         engine = self.engines.get(instance.token)
-        if engine is not None and await _in_thread(self._handed_off_url) != url_of(engine.handle):
+        if engine is not None and await self.document.url() != url_of(engine.handle):
+            heed()
             await self.hand_off(instance, engine)
-
-    def _handed_off_url(self) -> str | None:
-        return handoff.url_at(self._handoff_path)
 
     def withdraw(self) -> None:
         """Take the handoff document away: nothing serves any more. No end of an engine waits for this."""
         try:
-            handoff.remove(self._handoff_path)
+            self.document.withdraw()
         except OSError as error:
-            what = f"its handoff file {self._handoff_path} could not be removed: {error.strerror}"
+            what = f"its handoff file {self.document.path} could not be removed: {error.strerror}"
             self.host.trouble(self.spec.pool_id, what)
 
     @property
-    def _handoff_path(self) -> str:
-        return self.host.paths.handoff(self.spec.pool_id)
+    def document(self) -> HandingOff:
+        """Its handoff document."""
+        self._document = self._document or HandingOff(self.host.paths.handoff(self.spec.pool_id))
+        return self._document
 
     # --- the end ---------------------------------------------------------------------------------------
 
@@ -569,13 +575,3 @@ def _unsure(known: Unsure) -> Cause:
     return Cause(
         FailureClass.UNKNOWN, Stage.LAUNCH, f"an engine of an earlier manager: {known.why}", remedy=remedy
     )
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Do it in a thread. A thread cannot be cancelled: who is cancelled meanwhile goes when it has ended."""
-    doing = asyncio.get_running_loop().run_in_executor(None, work)
-    try:
-        return await asyncio.shield(doing)
-    except asyncio.CancelledError:
-        await asyncio.wait((doing,))
-        raise
