@@ -71,6 +71,7 @@ LIFECYCLE_GUARDS: dict[When, Guard] = {
     When.STAGED_AHEAD: _staged_ahead,
     When.SPARE_LEFT: lambda snapshot, _: bool(snapshot.spares),
     When.SPARE_LIVES: lambda snapshot, _: snapshot.spare_lives,
+    When.OLD_CRASHED: lambda snapshot, _: snapshot.crashed_beside is not None,
     When.UNPROVEN: lambda snapshot, _: snapshot.unproven,
     When.UNPROVEN_BESIDE: lambda snapshot, _: snapshot.unproven and bool(snapshot.spares),
     When.TRUSTED: lambda snapshot, _: not snapshot.rules.limits.proving,

@@ -11,8 +11,8 @@ the delay, but neither the window of restarts nor the budget of the host. Or the
 `reloading.*` drains, stages, stops the old engine and starts the new one, going back to the old if the new
 one does not become healthy; `surging.*` starts the new engine beside the old, and `retiring` lets the one
 that no longer serves finish and end. A new model is committed to only when it has served for a while: until
-then it is `proving` itself, and its failure brings back the old one. A process that cannot be killed makes
-the pool `stuck` until it is gone.
+then it is `proving` itself, and its end, for whatever reason, brings back the old one. A process that cannot
+be killed makes the pool `stuck` until it is gone.
 
 Reading a row: on this event, if the guard holds, go there, because. Rows are tried in order. `STAY` rows
 join: what was asked for is already under way or already so, and only facts change. `halt` (the manager
@@ -137,6 +137,7 @@ class When(enum.StrEnum):
     STAGED_AHEAD = "staged ahead"
     SPARE_LEFT = "spare left"
     SPARE_LIVES = "spare lives"
+    OLD_CRASHED = "the old one crashed"
     UNPROVEN = "unproven"
     UNPROVEN_BESIDE = "unproven beside a spare"
     TRUSTED = "trusted"
@@ -189,12 +190,15 @@ def _end(to: PoolState, why: str) -> tuple[Row, ...]:
 
 _PROGRESS = Row(E.PROGRESSED, STAY, "what makes progress is given more time, up to the hard limit")
 
+_STABLE = Row(E.STABLE, STAY, "a long run without trouble clears old counts")
+
 _SERVER_ENDS = (
     Row(E.CRASHED, RECOVERING, "the serving engine failed: clear up, find out why"),
     Row(E.FINISHED, STOPPING, "the engine ended on purpose: so does the pool"),
-    Row(E.STABLE, STAY, "a long run without trouble clears old counts"),
+    _STABLE,
 )
-"""What the end, or the long life, of the serving engine does wherever it lives."""
+"""What the end, or the long life, of the serving engine does wherever it lives, but for a new model that
+proves itself: nobody has come to rely on it, so that its end never is one on purpose."""
 
 _BUSY = (
     Row(E.RELOAD, STAY, "the same change is already under way", when=W.SAME_TARGET, mark=M.JOINED),
@@ -289,6 +293,8 @@ LIFECYCLE = Table(
             *_serve_again(E.START),
             Row(E.DRAIN, STAY, "already draining: the shorter deadline wins", mark=M.SHORTENED),
             Row(E.STOP, STOPPING, "it is to end now"),
+            Row(E.CRASHED, STOPPING, "a new model failed that the pool never was committed to",
+                when=W.UNPROVEN),
             *_SERVER_ENDS,
         )),
         State(STOPPING, TRANSIENT, activity=Activity.END, limit=Limit.STOP, on_deadline=E.STUCK, rows=(
@@ -398,8 +404,7 @@ LIFECYCLE = Table(
               limit=Limit.PROVING, on_deadline=E.DEADLINE, rows=(
             Row(E.DEADLINE, READY, "the new model has proven itself", mark=M.COMMITTED),
             Row(E.CRASHED, RELOADING_UNDOING, "the new model failed after all: back to the old one"),
-            Row(E.FINISHED, STOPPING, "the engine ended on purpose: so does the pool"),
-            Row(E.STABLE, STAY, "a long run without trouble clears old counts"),
+            _STABLE,
             *_END_INSTEAD,
             *_BUSY,
             *_join(E.START, why="it serves already"),
@@ -442,11 +447,14 @@ LIFECYCLE = Table(
                 mark=M.COMMITTED),
             Row(E.CRASHED, RETIRING, "the new one failed after all: the old one serves again",
                 when=W.SPARE_LIVES, mark=M.REVERTED),
+            Row(E.CRASHED, RECOVERING, "both engines failed: clear up, find out why; next is the old model",
+                when=W.OLD_CRASHED),
+            Row(E.CRASHED, RELOADING_UNDOING, "the new one failed after all, and the old one has ended"),
+            _STABLE,
             Row(E.RESUME, RETIRING, "the change is called off: the old one serves again",
                 when=W.SPARE_LIVES, mark=M.REVERTED),
             Row(E.RESUME, STAY, "too late: the old engine has ended", mark=M.REFUSED),
             *_END_INSTEAD,
-            *_SERVER_ENDS,
             *_BUSY,
             *_join(E.START, why="it serves already"),
         )),

@@ -59,7 +59,8 @@ def _failed(snapshot: Snapshot, event: Failed, _now: float) -> Snapshot:
     if plan is None:
         return evolved(snapshot, cause=_treated(snapshot, event.cause))
     if snapshot.state is not PoolState.RELOADING_RESTORING:
-        return evolved(snapshot, plan=evolve(plan, cause=event.cause))
+        newest = snapshot.newest if LIFECYCLE.states[snapshot.state].launches else None
+        return _given_up(evolved(snapshot, plan=evolve(plan, cause=event.cause)), newest, event.cause)
     return evolved(snapshot, cause=_treated(snapshot, _both(event.cause, plan.cause)))
 
 
@@ -81,16 +82,35 @@ def _both(restoring: Cause, changing: Cause | None) -> Cause:
 
 
 def _crashed(snapshot: Snapshot, event: Exited | Unhealthy, _now: float) -> Snapshot:
-    if snapshot.plan is not None and _goes_back(snapshot):
-        return evolved(snapshot, plan=evolve(snapshot.plan, cause=event.cause))
-    return evolved(snapshot, cause=_treated(snapshot, event.cause))
+    """The failure of a new model that has not proven itself is not the pool's; the old one's is."""
+    if not snapshot.unproven:
+        return evolved(snapshot, cause=_treated(snapshot, event.cause))
+    plan, old = snapshot.plan, snapshot.crashed_beside
+    if plan is not None:
+        snapshot = evolved(snapshot, plan=evolve(plan, cause=event.cause))
+    if old is not None and old.failure is not None:
+        snapshot = evolved(snapshot, cause=_treated(snapshot, _beside(old.failure, event.cause)))
+    return _given_up(snapshot, snapshot.server, event.cause)
 
 
-def _goes_back(snapshot: Snapshot) -> bool:
-    """Whether the failure of what serves is only the new model's, as the old one can serve again."""
-    if snapshot.state is PoolState.SURGING_PROVING:
-        return snapshot.spare_lives
-    return snapshot.state is PoolState.RELOADING_PROVING
+def _beside(old: Cause, new: Cause) -> Cause:
+    message = f"{old.message} (beside a new model that then failed as well: {new})"
+    return evolve(old, message=message, evidence=(*old.evidence, *new.evidence))
+
+
+def _given_up(snapshot: Snapshot, instance: Instance | None, cause: Cause) -> Snapshot:
+    """Whoever ends that engine, and for whatever wish, it ends of its failure."""
+    return snapshot if instance is None else snapshot.with_engine(evolved(instance, failure=cause))
+
+
+def ended(snapshot: Snapshot, instance: Instance, event: Exited) -> Snapshot:
+    """An engine has ended. The old one that crashes beside a new model can only be blamed later."""
+    done = evolved(instance, exit=event.status)
+    finished = event.graceful and event.status.success
+    beside = snapshot.state is PoolState.SURGING_PROVING and instance.generation != snapshot.serving
+    if beside and instance.kill_at is None and not finished:
+        done = evolved(done, failure=event.cause)
+    return snapshot.with_engine(done)
 
 
 def _healthy(snapshot: Snapshot, _event: Event, now: float) -> Snapshot:

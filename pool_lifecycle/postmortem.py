@@ -53,11 +53,18 @@ class Launch:
         if self.ended:
             return
         self.ended = True
-        if snapshot.state in FAILED and not self._is_innocent(snapshot):
-            self.failure = snapshot.cause if snapshot.plan is None else snapshot.plan.cause
+        self.failure = self._failure(snapshot)
         if self.failure is None:
             leaving = snapshot.intent is Intent.RUN_WHEN_LOADED
             self.asked = Asker.MANAGER if leaving else Asker.OPERATOR
+
+    def _failure(self, snapshot: Snapshot) -> Cause | None:
+        """Why it failed, whoever wants it to end by now; else why the pool did."""
+        known = (*snapshot.engines, *snapshot.quarantine)
+        own = next((one.failure for one in known if one.token == self.request.token), None)
+        if own is not None or snapshot.state not in FAILED or self._is_innocent(snapshot):
+            return own
+        return snapshot.cause if snapshot.plan is None else snapshot.plan.cause
 
     def _is_innocent(self, snapshot: Snapshot) -> bool:
         """Whether it is stuck as it was to end: the failure that is known is that of an engine before it."""

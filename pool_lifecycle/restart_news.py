@@ -41,7 +41,7 @@ def restart_news(step: Step, engine_version: str | None) -> Iterator[Record]:
 def crashed_engine(notice: Notify, before: Snapshot) -> Instance | None:
     """The engine whose failure this step noted, if there was one."""
     if notice.event is E.CRASHED:
-        return before.server
+        return before.crashed_beside or before.server
     if notice.event is E.FAILED and notice.source in _NEVER_SERVED:
         newest = before.newest
         return newest if newest is not None and newest.launched_at is not None else None

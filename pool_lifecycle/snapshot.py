@@ -105,7 +105,8 @@ class Instance:
     `kill_at` is when what is left of its tree is killed; it only ever moves earlier. `handle` and
     `launched_at` are None until the launch has become a process, `healthy_at` until it has answered. Its
     output begins at byte `log_begin` of the pool's log; of the other one, if `aside`: two that live side by
-    side have files of their own.
+    side have files of their own. `failure` is why it failed, where that is no failure of the pool: as the new
+    model's engine in a change, or as the old one's beside it.
     """
 
     generation: int
@@ -118,6 +119,7 @@ class Instance:
     healthy_at: float | None = None
     kill_at: float | None = None
     exit: ExitStatus | None = None
+    failure: Cause | None = None
 
 
 @frozen
@@ -213,6 +215,12 @@ class Snapshot:
         return any(
             one.healthy_at is not None and one.exit is None and one.kill_at is None for one in self.spares
         )
+
+    @property
+    def crashed_beside(self) -> Instance | None:
+        """The engine of the committed model, if it crashed while a new model proves itself beside it."""
+        beside = self.spares if self.state is PoolState.SURGING_PROVING else ()
+        return next((one for one in beside if one.failure is not None), None)
 
     @property
     def unproven(self) -> bool:

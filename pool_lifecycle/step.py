@@ -43,7 +43,7 @@ from pool_lifecycle.events import (
 from pool_lifecycle.guards import LIFECYCLE_GUARDS, permit
 from pool_lifecycle.lifecycle import LIFECYCLE, Activity, Limit, PoolEvent, PoolState
 from pool_lifecycle.machine import TableMachine
-from pool_lifecycle.notes import enter, note, noted_row
+from pool_lifecycle.notes import ended, enter, note, noted_row
 from pool_lifecycle.restart.circuit import Circuit
 from pool_lifecycle.restart.classes import GENERAL
 from pool_lifecycle.restart.storm import Crash, Storm, kind_of
@@ -164,12 +164,18 @@ def _(event: Exited, snapshot: Snapshot, now: float) -> Read:  # noqa: ARG001
     server = snapshot.server
     for one in (*snapshot.engines, *snapshot.quarantine):
         if one.token == event.token and one.exit is None:
-            draft = snapshot.with_engine(evolved(one, exit=event.status))
+            draft = ended(snapshot, one, event)
             if one is server and LIFECYCLE.states[snapshot.state].live:
-                finished = event.graceful and event.status.success
-                return draft, PoolEvent.FINISHED if finished else PoolEvent.CRASHED, event
+                return draft, _ending_of_server(snapshot, event), event
             return draft, None, event
     return snapshot, None, event
+
+
+def _ending_of_server(snapshot: Snapshot, event: Exited) -> PoolEvent:
+    """Where the table knows no end on purpose, an end is a failure, whatever the exit code."""
+    finished = event.graceful and event.status.success
+    known = (snapshot.state, PoolEvent.FINISHED) in LIFECYCLE.rows
+    return PoolEvent.FINISHED if finished and known else PoolEvent.CRASHED
 
 
 @_read.register

@@ -30,7 +30,7 @@ S = PoolState
 
 NOTHING_RUNS = {S.STOPPED, S.STAGING, S.BACKING_OFF, S.FAILED}
 TWO_MAY_RUN = {
-    *(S.SURGING_STARTING, S.SURGING_PROVING, S.RETIRING),
+    *(S.SURGING_STARTING, S.SURGING_PROVING, S.RETIRING, S.RELOADING_UNDOING),
     *(S.DRAINING, S.RECOVERING, S.STOPPING, S.STUCK),
 }
 """Two engines only while the new one starts and proves itself beside the old, until the spare is gone, and
@@ -178,7 +178,12 @@ def _changes_at_once_or_not(
 
 
 def _blames_no_new_model(before: Snapshot, after: Snapshot) -> None:
-    """B-RELOAD-x5: whatever a change of model leads to is counted, if ever, after it."""
+    """B-RELOAD-x5: whatever a change of model leads to is counted, if ever, after it.
+
+    Nor is what becomes of a new model that has not proven itself before a drain.
+    """
+    if before.state is S.DRAINING and before.unproven and after.state is S.STOPPING:
+        assert after.cause == before.cause
     if before.state in CHANGING:
         known = {one.name: one.failures for one in before.circuits}
         own = [one for one in after.circuits if not one.shared]  # others may have failed meanwhile

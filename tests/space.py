@@ -214,6 +214,7 @@ def _instance(pool: Snapshot, one: Instance, number: int) -> Instance:
         healthy_at=_there(one.healthy_at),
         kill_at=_there(one.kill_at),
         exit=None if one.exit is None or ending else LOST,
+        failure=_cause(one.failure) if one is pool.crashed_beside else None,
     )
 
 

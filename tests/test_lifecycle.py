@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from attrs import evolve, frozen
 
-from pool_lifecycle.causes import LOST
+from pool_lifecycle.causes import LOST, ExitStatus
 from pool_lifecycle.errors import IllegalEvent
 from pool_lifecycle.events import Strategy
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolEvent, PoolState, When
@@ -63,7 +63,8 @@ draining | transient | live | - | drain | deadline
     resume[spare left] > retiring; resume > ready
     start[unproven beside a spare] > surging.proving; start[unproven] > reloading.proving
     start[spare left] > retiring; start > ready
-    drain > . (shortened); stop > stopping; crashed > recovering; finished > stopping; stable > .
+    drain > . (shortened); stop > stopping; crashed[unproven] > stopping
+    crashed > recovering; finished > stopping; stable > .
 stopping | transient | - | - | end | stuck
     gone[stop wanted] > stopped; gone[no permit] > failed; gone[failed before] > backing_off (in turn)
     gone > staging; stuck > stuck
@@ -114,7 +115,7 @@ reloading.undoing | transient | - | - | end | stuck
     stop > stopping; drain > stopping; start > . (joined)
     reload[same target] > . (joined); reload > . (busy)
 reloading.proving | transient | live | serving | watch | deadline
-    deadline > ready (committed); crashed > reloading.undoing; finished > stopping; stable > .
+    deadline > ready (committed); crashed > reloading.undoing; stable > .
     drain > draining; stop > stopping; start > . (joined)
     reload[same target] > . (joined); reload > . (busy)
 reloading.restoring | transient | - | - | launch | failed
@@ -134,7 +135,8 @@ surging.starting | transient | live | serving | launch | failed
     crashed > recovering; finished > stopping; stable > .
 surging.proving | transient | live | serving | watch | deadline
     deadline > retiring (committed)
-    crashed[spare lives] > retiring (reverted); crashed > recovering; finished > stopping; stable > .
+    crashed[spare lives] > retiring (reverted); crashed[the old one crashed] > recovering
+    crashed > reloading.undoing; stable > .
     resume[spare lives] > retiring (reverted); resume > . (refused)
     drain > draining; stop > stopping; start > . (joined)
     reload[same target] > . (joined); reload > . (busy)
@@ -234,13 +236,31 @@ def test_illegal_events_change_nothing(state: PoolState, kind: PoolEvent) -> Non
 
 UNREADABLE = [pair for pair in PAIRS if pair not in WAYS and pair[1] in READ_FROM_FACTS]
 
+READ_AS_A_CRASH = [pair for pair in UNREADABLE if pair[1] is E.FINISHED and LIFECYCLE.states[pair[0]].live]
+"""Where the engine is not free to end."""
 
-@pytest.mark.parametrize(("state", "kind"), UNREADABLE)
+
+@pytest.mark.parametrize(("state", "kind"), [pair for pair in UNREADABLE if pair not in READ_AS_A_CRASH])
 def test_facts_without_a_row_move_nothing(state: PoolState, kind: PoolEvent) -> None:
     """News of an engine, a circuit or time is taken note of, and never illegal."""
     pool = pool_in(state, deadline=None)
     after, _ = step(pool, event(kind, pool), NOW)
     assert (after.state, after.epoch, after.intent) == (pool.state, pool.epoch, pool.intent)
+
+
+def test_only_a_new_model_is_not_free_to_end() -> None:
+    """B-SUPER-006: until it has proven itself."""
+    assert READ_AS_A_CRASH == [(S.RELOADING_PROVING, E.FINISHED), (S.SURGING_PROVING, E.FINISHED)]
+
+
+@pytest.mark.parametrize(("state", "kind"), READ_AS_A_CRASH)
+def test_an_end_on_purpose_that_no_row_knows_is_a_crash(state: PoolState, kind: PoolEvent) -> None:
+    """B-RELOAD-007: it takes the row of one, and nobody has asked the pool to stop."""
+    pool = pool_in(state)
+    after, effects = step(pool, event(kind, pool), NOW)
+    assert after == step(pool, event(E.CRASHED, pool, status=ExitStatus(code=0)), NOW)[0]
+    assert after.intent is Intent.RUN
+    step_is_sound(pool, event(kind, pool), after, effects)
 
 
 def _circuits(pool: Snapshot, opened: bool) -> Snapshot:
@@ -251,6 +271,11 @@ def _circuits(pool: Snapshot, opened: bool) -> Snapshot:
 def _with_a_dead_spare(pool: Snapshot) -> Snapshot:
     (spare,) = pool.spares
     return pool.with_engine(evolve(spare, exit=LOST))
+
+
+def _with_a_failed_spare(pool: Snapshot) -> Snapshot:
+    (spare,) = pool.spares
+    return pool.with_engine(evolve(spare, failure=CRASH))
 
 
 POOLS: dict[str, Callable[[Snapshot, bool], Snapshot]] = {
@@ -268,6 +293,7 @@ POOLS: dict[str, Callable[[Snapshot, bool], Snapshot]] = {
     ),
     W.SPARE_LEFT: lambda pool, holds: evolve(pool, engines=(*pool.engines, SPARE)) if holds else pool,
     W.SPARE_LIVES: lambda pool, holds: pool if holds else _with_a_dead_spare(pool),
+    W.OLD_CRASHED: lambda pool, holds: _with_a_failed_spare(pool) if holds else pool,
     W.UNPROVEN: lambda pool, holds: evolve(pool, engines=(PROVING,), serving=2) if holds else pool,
     W.UNPROVEN_BESIDE: lambda pool, holds: (
         evolve(pool, engines=(SERVER, PROVING), serving=2) if holds else pool

@@ -169,13 +169,85 @@ ENDED = evolve(SERVER, exit=ExitStatus(code=1))
 
 @pytest.mark.parametrize("old", [ENDING, ENDED])
 def test_an_engine_that_ended_comes_not_back(old: Instance) -> None:
-    """S2, B-RELOAD-x5: it is too late to call the change off; what fails now is an ordinary failure."""
+    """S2, B-RELOAD-x5: too late to call the change off; the new model's failure is still its own."""
     pool = pool_in(S.SURGING_PROVING, engines=(old, PROVING))
     assert after(pool, Resume()) == pool
     assert notice(pool, Resume()).mark == Mark.REFUSED
-    done = after(pool, CRASHED)
-    assert (done.state, done.cause, done.target) == (S.RECOVERING, CRASH, OLD)
+    undoing = after(pool, CRASHED)
+    assert (undoing.state, undoing.cause, undoing.target) == (S.RELOADING_UNDOING, None, OLD)
     assert notice(pool, CRASHED).cause == CRASH
+    restoring = after(undoing, Gone(undoing.epoch))
+    assert [(one.target, one.aside) for one in restoring.engines] == [(OLD, False)]
+    ready = after(restoring, Healthy(restoring.epoch))
+    assert (ready.state, ready.crash_count, ready.circuits) == (S.READY, 0, pool.circuits)
+
+
+OLD_CRASHED = Exited(SERVER.token, ExitStatus(signal=6), evolve(CRASH, message="killed by SIGABRT"))
+
+
+@pytest.mark.parametrize("news", [CRASHED, Unhealthy(SPARE.token, CRASH)])
+def test_where_both_fail_the_pools_own_model_is_to_blame(news: Event) -> None:
+    """B-RELOAD-x5, V1: ordinary recovery with its cause, which tells of the new model's as well."""
+    pool = after(pool_in(S.SURGING_PROVING), OLD_CRASHED)
+    done = after(pool, news)
+    assert (done.state, done.target, done.plan) == (S.RECOVERING, OLD, None)
+    assert done.cause is not None
+    assert done.cause.message == (
+        "killed by SIGABRT (beside a new model that then failed as well: run failed: killed by SIGSEGV)"
+    )
+    assert notice(pool, news).cause == done.cause
+    assert after(done, Gone(done.epoch)).crash_count == 1
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        Exited(SERVER.token, ExitStatus(code=0), CRASH, graceful=True),
+        (Drain(), Resume(), OLD_CRASHED),
+        (Drain(), OLD_CRASHED, Resume()),
+    ],
+    ids=["done", "ended", "ended before"],
+)
+def test_an_old_engine_that_was_free_to_end_is_not_to_blame(how: Event | tuple[Event, ...]) -> None:
+    """B-SUPER-x4: it had finished, or been asked to."""
+    pool = after(pool_in(S.SURGING_PROVING), *(how if isinstance(how, tuple) else (how,)))
+    assert (pool.state, pool.crashed_beside) == (S.SURGING_PROVING, None)
+    assert after(pool, CRASHED).state is S.RELOADING_UNDOING
+
+
+@pytest.mark.parametrize("news", [CRASHED, Unhealthy(SPARE.token, CRASH)])
+@pytest.mark.parametrize("state", [S.RELOADING_PROVING, S.SURGING_PROVING])
+def test_a_new_model_that_fails_as_its_pool_drains_just_ends(state: PoolState, news: Event) -> None:
+    """B-RELOAD-x5: nobody is committed to it, so that nothing is counted; the next start need not wait."""
+    draining = after(pool_in(state), Drain())
+    done = after(draining, news)
+    assert (done.state, done.cause, done.crash_count) == (S.STOPPING, None, 0)
+    assert after(done, Gone(done.epoch)).state is S.STOPPED
+    assert after(done, Start(), Gone(done.epoch)).state is S.STAGING
+
+
+@pytest.mark.parametrize(
+    ("state", "news"),
+    [
+        (S.SURGING_STARTING, Failed(epoch=EPOCH, cause=CRASH)),
+        (S.SURGING_PROVING, Unhealthy(SPARE.token, CRASH)),
+        (S.RELOADING_STARTING, Failed(epoch=EPOCH, cause=CRASH)),
+        (S.RELOADING_PROVING, Unhealthy(SPARE.token, CRASH)),
+    ],
+)
+def test_why_a_new_engine_was_given_up_is_known_until_it_is_gone(state: PoolState, news: Event) -> None:
+    """B-RELOAD-007, S16: also where only the old model is spoken of any more, and under the next manager."""
+    given_up = after(pool_in(state), news)
+    assert [one.failure for one in given_up.engines if one.token == SPARE.token] == [CRASH]
+    assert [one.failure for one in after(given_up, Stop()).engines if one.target == NEW] == [CRASH]
+    assert all(one.failure is None for one in given_up.engines if one.target == OLD)
+
+
+@pytest.mark.parametrize("state", [S.SURGING_STAGING, S.STAGING_AHEAD])
+def test_a_staging_that_fails_is_no_engines_failure(state: PoolState) -> None:
+    """B-RELOAD-x1."""
+    done = after(pool_in(state), Failed(epoch=EPOCH, cause=CRASH))
+    assert [one.failure for one in done.engines] == [None]
 
 
 def test_an_old_engine_that_ends_while_the_new_one_serves_ends_nothing() -> None:

@@ -6,17 +6,17 @@ import asyncio
 
 import pytest
 
-from pool_lifecycle.causes import ExitStatus
+from pool_lifecycle.causes import Cause, ExitStatus, FailureClass
 from pool_lifecycle.errors import IllegalEvent, ReloadFailed, ReloadRefused, Superseded
 from pool_lifecycle.events import Strategy
 from pool_lifecycle.lifecycle import PoolState
-from pool_lifecycle.records import DrainEnd
+from pool_lifecycle.records import CrashLogKept, DrainEnd, EngineCrashed, EngineEnded, Record
 from pool_lifecycle.spec import Limits
 from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import EngineScript
 from tests.reaching import LIMITS, a_pool_in
 from tests.swapping import handed_off, url_of
-from tests.worlds import BROKEN, NEW, OLD, WORKS, a_world, virtually
+from tests.worlds import BROKEN, NEVER_READY, NEW, OLD, WORKS, World, a_world, virtually
 
 PROVING = [PoolState.RELOADING_PROVING, PoolState.SURGING_PROVING]
 while_proving = pytest.mark.parametrize("state", PROVING)
@@ -157,17 +157,37 @@ async def test_the_new_one_goes_on_when_the_old_one_dies_meanwhile() -> None:
 
 @virtually
 async def test_with_the_old_one_dead_a_crash_of_the_new_one_is_recovered_from_with_the_old_model() -> None:
-    """B-RELOAD-007, V1: there is nothing to go back to at once."""
+    """B-RELOAD-007, x5, V1: nothing to go back to at once. What the pool's own model died of is counted."""
     async with a_pool_in(PoolState.SURGING_PROVING) as world:
         old, new = world.launcher.engines
         old.crash()
+        await virtual_time.settle()
+        new.crash(ExitStatus(code=3))
+        with pytest.raises(ReloadFailed, match=r"killed by SIGSEGV.*failed as well: .*exit code 3") as caught:
+            await world._tasks[0]
+        assert caught.value.cause.kind is FailureClass.SIGNAL
+        await world.pool.reached("ready")
+        assert world.pool.status().model == OLD
+        assert world.pool.acquire("me").generation == 3
+        (told,) = world.of(EngineCrashed)
+        assert (told.generation, told.cause, told.crash_count) == (1, caught.value.cause, 1)
+
+
+@virtually
+async def test_with_the_old_one_done_a_crash_of_the_new_one_counts_nothing() -> None:
+    """B-RELOAD-007, x5, B-SUPER-006: the old one had finished, so that nothing of the pool's has failed."""
+    async with a_pool_in(PoolState.SURGING_PROVING) as world:
+        old, new = world.launcher.engines
+        old.crash(ExitStatus(code=0))
         await virtual_time.settle()
         new.crash(ExitStatus(code=3))
         with pytest.raises(ReloadFailed, match="exit code 3"):
             await world._tasks[0]
         await world.pool.reached("ready")
         assert world.pool.status().model == OLD
-        assert world.pool.acquire("me").generation == 3
+        assert handed_off(world) == ("/memory/old.gguf", url_of(world, 3))
+        assert (world.of(EngineCrashed), world.pool.snapshot.crash_count) == ([], 0)
+        assert world.way[-3:] == ["reloading.undoing", "reloading.restoring", "ready"]
 
 
 @virtually
@@ -208,14 +228,98 @@ async def test_who_asks_for_the_same_joins_and_others_are_busy(state: PoolState)
 
 @while_proving
 @virtually
-async def test_a_new_engine_that_finishes_ends_the_pool(state: PoolState) -> None:
-    """B-SUPER-006: exit code 0 is graceful for the new one as well; nothing is left of either."""
+async def test_a_new_engine_that_finishes_brings_the_old_model_back(state: PoolState) -> None:
+    """B-RELOAD-007, B-SUPER-006: whatever exit code 0 means otherwise, this model was to go on serving."""
     async with a_pool_in(state) as world:
+        world.engine.say("nothing to do")
         world.engine.crash(ExitStatus(code=0))
-        with pytest.raises(ReloadFailed, match="the engine ended on purpose"):
+        with pytest.raises(ReloadFailed, match="exit code 0"):
             await world._tasks[0]
+        await world.pool.reached("ready")
+        assert world.pool.status().model == OLD
+        assert (world.pool.snapshot.crash_count, world.pool.snapshot.cause) == (0, None)
+        await until(world, CrashLogKept)
+        assert last_ending(world, generation=2).kind is FailureClass.EXIT
+
+
+@pytest.mark.parametrize("state", [PoolState.READY, PoolState.RETIRING])
+@virtually
+async def test_once_committed_to_it_may_finish(state: PoolState) -> None:
+    """B-SUPER-006: and ends the pool, as before."""
+    async with a_pool_in(PoolState.SURGING_PROVING) as world:
+        await world._tasks[0]
+        if state is PoolState.READY:
+            await world.pool.reached("ready")
+        assert world.pool.state is state
+        world.engine.crash(ExitStatus(code=0))
         await world.pool.reached("stopped")
         assert not world.living
+        assert last_ending(world, generation=2).kind is FailureClass.GRACEFUL
+
+
+# --- what is known of a new engine that failed ----------------------------------------------------------
+
+
+@virtually
+async def test_a_surged_engine_that_hangs_ended_of_that() -> None:
+    """S16, B-SUPER-x3: not of our signal; and what it wrote is kept, once."""
+    async with a_world(limits=Limits(proving=600.0)) as world:
+        await world.ready()
+        asked = await world.began(world.pool.reload(NEW, strategy="surge"))
+        world.engine.say("thinking")
+        world.engine.hang()
+        with pytest.raises(ReloadFailed) as caught:
+            await asked
+        await world.pool.reached("ready")
+        await until(world, CrashLogKept)
+        ending = last_ending(world, generation=2)
+        assert (ending.kind, ending.message) == (caught.value.cause.kind, caught.value.cause.message)
+        assert ending.exit is not None
+        assert len(world.of(CrashLogKept)) == 1
+
+
+@virtually
+async def test_a_surged_engine_that_is_not_ready_in_time_ended_of_that() -> None:
+    """S16, B-SUPER-x3: the same of one that never served."""
+    async with a_world(WORKS, NEVER_READY, limits=LIMITS) as world:
+        await world.ready()
+        asked = await world.began(world.pool.reload(NEW, strategy="surge"))
+        world.engine.say("loading, loading")
+        with pytest.raises(ReloadFailed, match="no healthy answer"):
+            await asked
+        await world.pool.reached("ready")
+        await until(world, CrashLogKept)
+        assert last_ending(world, generation=2).kind is FailureClass.START_TIMEOUT
+        assert len(world.of(CrashLogKept)) == 1
+
+
+@virtually
+async def test_a_surged_engine_that_was_called_off_was_ended_for_us() -> None:
+    """B-SUPER-x4: it had not failed, so that nothing of it is kept."""
+    async with a_pool_in(PoolState.SURGING_PROVING) as world:
+        world.engine.say("all is well")
+        await world.pool.resume()
+        with pytest.raises(Superseded):
+            await world._tasks[0]
+        for one in world.pool.book.active():
+            one.release()
+        await world.pool.reached("ready")
+        assert last_ending(world, generation=2).kind is FailureClass.KILLED_BY_OPERATOR
+        assert world.of(CrashLogKept) == []
+
+
+def last_ending(world: World, *, generation: int) -> Cause:
+    """Why the engine of a generation ended, as observers were told."""
+    return next(one.cause for one in world.of(EngineEnded) if one.generation == generation)
+
+
+async def until(world: World, kind: type[Record]) -> None:
+    """Wait for the first record of a kind: a thread may be at work, on the real clock."""
+    news = asyncio.Event()
+    world.pool.host.observers.append(lambda _record: news.set())
+    while not world.of(kind):
+        await news.wait()
+        news.clear()
 
 
 @while_proving

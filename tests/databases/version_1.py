@@ -39,7 +39,7 @@ ENGINE = Instance(
 
 WANTED = Target("file:/new.gguf", variant="c0de")
 
-SPARE = Instance(4, "x-4", WANTED, aside=True, exit=ExitStatus(code=1))
+SPARE = Instance(4, "x-4", WANTED, aside=True, exit=ExitStatus(code=1), failure=OUT_OF_MEMORY)
 
 CHAT = Kept(
     Snapshot(
