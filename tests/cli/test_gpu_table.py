@@ -32,12 +32,12 @@ PART = Device(2, "MIG-1a1c6d2e-1b2c-4d5e-8f90-a1b2c3d4e5f0", "A100 1g.5gb", 5 * 
 DEVICES = (FIRST, LOST, CUT, PART)
 PROCESSES = (
     DeviceProcess(PART.uuid, 99, None),
-    DeviceProcess(FIRST.uuid, 4712, GB),
-    DeviceProcess(FIRST.uuid, 4711, 70 * GB),
+    DeviceProcess(FIRST.uuid, 4711, GB),
+    DeviceProcess(FIRST.uuid, 4712, 70 * GB),
     DeviceProcess("GPU-elsewhere", 5, GB),
 )
 SEEN = Seen(
-    DEVICES, PROCESSES, DriverVersions("550.54.15", (12, 4)), {4711: "llama-server", 4712: "[red]x\x1b"}
+    DEVICES, PROCESSES, DriverVersions("550.54.15", (12, 4)), {4712: "llama-server", 4711: "[red]x\x1b"}
 )
 
 WIDTHS = (60, 72, NARROW - 1, NARROW, FULL_NAMES - 1, FULL_NAMES, 120, 200)
@@ -74,7 +74,7 @@ def test_everything_fits_and_steers_no_terminal(width: int) -> None:
         "A100 1g.5gb",
     ):
         assert part in words
-    for part in ("cut into", "4711 llama-server 70.0 GiB", "[red]x\\x1b", "2 MIG-1a1c6d2e… 99 - -"):
+    for part in ("cut into", "4712 llama-server 70.0 GiB", "[red]x\\x1b", "2 MIG-1a1c6d2e… 99 - -"):
         assert part in words
 
 
@@ -88,7 +88,7 @@ def test_a_name_is_cut_only_where_there_is_no_room(width: int) -> None:
 def test_instances_stand_below_their_parent_and_users_by_what_they_have(width: int) -> None:
     """In the order of the devices; of users of one, the largest comes first; strangers' devices last."""
     text = shown(SEEN, width)
-    in_order = ("NVIDIA H100", "GPU-7", "GPU-9a1c", "MIG-1a1c", "4711", "4712", " 99 ", "GPU-elsewhere")
+    in_order = ("NVIDIA H100", "GPU-7", "GPU-9a1c", "MIG-1a1c", "4712", "4711", " 99 ", "GPU-elsewhere")
     places = [text.index(part) for part in in_order]
     assert places == sorted(places)
 

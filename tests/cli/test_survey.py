@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pool_lifecycle import PoolManager
@@ -243,20 +244,30 @@ def test_a_manager_that_runs_is_told_and_not_disturbed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_engine_of_another_time_is_not_taken_for_alive(tmp_path: Path) -> None:
-    """What an earlier manager has stopped is asked about as everything else."""
-    spec = pool(launcher="local", engine={"binary": "/bin/sleep", "profile": "generic", "args": ["60"]})
+def test_an_engine_that_was_kept_lives_until_it_does_not(tmp_path: Path) -> None:
+    """A record tells of it; that it is still that very process, the host does."""
+    engine = {"binary": "/bin/sleep", "profile": "generic", "args": ["600"]}
+    spec = pool(launcher="local", engine=engine, on_manager_exit="keep")
 
-    async def before() -> None:
+    async def before() -> int:
         async with PoolManager(tmp_path) as manager:
             running = await manager.add(spec)
             await running.start()
-            await running.stop()
+            pid = running.status().pid
+            assert pid is not None
+            return pid
 
-    asyncio.run(before())
-    result = found(tmp_path, spec)
-    assert result.ok
-    assert result.pools[0].notes == ()
+    process = psutil.Process(asyncio.run(before()))
+    try:
+        kept = found(tmp_path, spec)
+    finally:
+        process.kill()
+        process.wait(60)
+    assert kept.ok
+    assert kept.pools[0].notes == (f"its engine lives (pid {process.pid}), and a manager goes on with it",)
+    gone = found(tmp_path, spec)
+    assert gone.ok
+    assert gone.pools[0].notes == ()
 
 
 def test_a_device_in_quarantine_is_remembered(tmp_path: Path) -> None:
@@ -323,6 +334,13 @@ class Broken(MemoryLauncher):
         raise KeyError("oops")
 
 
+class Refusing(MemoryLauncher):
+    """Cannot launch anything."""
+
+    async def preflight(self, **_: object) -> tuple[Cause, ...]:
+        return (Cause(FailureClass.PREFLIGHT, Stage.PREFLIGHT, "hopeless", heals=False),)
+
+
 class Silent(MemoryStager):
     """Never answers."""
 
@@ -338,7 +356,14 @@ def test_a_driver_that_raises_is_a_finding(tmp_path: Path) -> None:
 
 
 def test_a_driver_that_is_silent_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a while; the rest is asked all the same."""
+    """After a while; the rest is asked all the same, and what no waiting mends comes first."""
     monkeypatch.setattr(surveying, "PATIENCE", 0.01)
-    ((said, *_),) = causes(found(tmp_path, pool(model="memory:x"), stager=Silent()))
-    assert "have not answered" in said
+    spec = pool(model="memory:x", stager="silent", gpu_probe="none")
+    given: dict[Interface, dict[str, Any]] = {
+        Interface.MODEL_STAGER: {"silent": Silent()},
+        Interface.LAUNCHER: {"memory": Refusing()},
+    }
+    result = asyncio.run(survey([spec], tmp_path, ManagerSettings(), drivers=Drivers(given)))
+    ((first, second),) = causes(result)
+    assert first == "hopeless"
+    assert "have not answered" in second
