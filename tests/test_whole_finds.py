@@ -11,12 +11,15 @@ from attrs import evolve, frozen
 from pool_lifecycle import actor, launching, loading, notes, postmortem
 from pool_lifecycle.activities import RUNNERS
 from pool_lifecycle.causes import FailureClass
+from pool_lifecycle.device_faults import DeviceFaults
 from pool_lifecycle.events import Gone, Outcome
 from pool_lifecycle.host import Host
 from pool_lifecycle.launching import Launching
 from pool_lifecycle.lifecycle import Activity, Mark
+from pool_lifecycle.placement.policy import DevicePolicy
 from pool_lifecycle.readiness import Readiness
 from pool_lifecycle.restart.window import Window
+from pool_lifecycle.shared_circuits import SharedCircuits
 from pool_lifecycle.snapshot import Snapshot
 from pool_lifecycle.status import PoolStatus
 from pool_lifecycle.waiters import Waiters
@@ -76,6 +79,19 @@ def _always_graceful(*arguments: Any, **options: Any) -> Any:
     return evolve(_JUDGED(*arguments, **options), kind=FailureClass.GRACEFUL)
 
 
+def _isolates_nobody(_shared: SharedCircuits, _names: object, _fault: object) -> tuple[str, ...]:
+    return ()
+
+
+def _never_released(shared: SharedCircuits, names: Any, fault: Any) -> tuple[str, ...]:
+    return () if fault is None else _ISOLATE(shared, names, fault)
+
+
+def _trusts_early(faults: DeviceFaults, fault: Any) -> None:
+    faults.gpus.policy = DevicePolicy(release=20.0)
+    _WELL(faults, fault)
+
+
 def _writes_on(pool: Any) -> None:
     pool.host.loop.call_later(7.0, _writes_on, pool)
     pool.host.keep_shared()
@@ -87,6 +103,7 @@ def _opens_and_writes(pool: Any, generation: int) -> None:
 
 
 _GOES_ON, _ANSWER, _JUDGED = loading.goes_on, Waiters.answer, postmortem.judged
+_ISOLATE, _WELL = SharedCircuits.isolate, DeviceFaults._well
 _OPEN_GATE, _STATUS = actor.Actor._open_gate, PoolStatus.of
 
 
@@ -111,7 +128,7 @@ DEFECTS: dict[str, Planted] = {
     "a manager restart extends deadlines": Planted(loading, "goes_on", _fresh_deadline, ("s17_goes_on",)),
     "a manager restart forgets crashes": Planted(loading, "goes_on", _forgets_crashes, ("s17_goes_on",)),
     "the gate stays open": Planted(
-        # the book refuses to lose leases behind an open gate, in the middle of a step: that may be noticed first
+        # the book refuses to lose leases behind an open gate, within a step: that may be noticed first
         actor.Actor,
         "_close_gate",
         lambda _: None,
@@ -130,6 +147,15 @@ DEFECTS: dict[str, Planted] = {
         PoolStatus, "of", classmethod(_mixed), ("glance", "sweep")
     ),
     "every ending is graceful": Planted(launching, "judged", _always_graceful, ("s16_classify",)),
+    "a device at fault keeps nobody off": Planted(
+        SharedCircuits, "isolate", _isolates_nobody, ("s7_quarantined_device",)
+    ),
+    "a device that is well again is never released": Planted(
+        SharedCircuits, "isolate", _never_released, ("v1_settles",)
+    ),
+    "a device that is well again is trusted too early": Planted(
+        DeviceFaults, "_well", _trusts_early, ("s7_quarantined_device",)
+    ),
     "a pool at rest writes": Planted(actor.Actor, "_open_gate", _opens_and_writes, ("v8_quiet",)),
 }
 

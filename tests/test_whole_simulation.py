@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.whole import coverage
-from tests.whole.plan import Deed, plan_of
+from tests.whole.plan import AILMENTS, Deed, plan_of
 from tests.whole.shrink import minimal
 from tests.whole.world import World
 
@@ -29,8 +29,9 @@ def test_every_invariant_holds(first: int) -> None:
 
 @pytest.mark.parametrize("seed", [3, 33, 301, 730, 1526, 1909, 2226, 31508, 41328, 41358, 41576, 50840])
 def test_what_was_found_once_is_found_no_more(seed: int) -> None:
-    """Seeds that have each shown a defect of the library."""
-    world = World(plan_of(seed)).run()
+    """Seeds that have each shown a defect of the library, before devices could be at fault."""
+    plan = plan_of(seed)
+    world = World(plan.only(tuple(deed for deed in plan.deeds if deed.kind not in AILMENTS))).run()
     assert world.violation is None, world.violation
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from pool_lifecycle.lifecycle import PoolState
 from tests.whole.deeds import DOING, MEDDLING, NATURES
+from tests.whole.devices import TROUBLE
 from tests.whole.faults import GENTLE, KINDS, VERBS
 
 ENDS = ("killed", "rebooted", "power")
@@ -17,6 +18,7 @@ def wanted() -> Iterator[str]:
     """Everything that should be met by some run."""
     yield from (f"deed {kind}" for kind in DOING)
     yield from (f"engine {nature}" for nature in NATURES)
+    yield from (f"device {what}" for what in TROUBLE)
     yield from (f"driver {verb}: {kind}" for verb in VERBS for kind in GENTLE.get(verb, KINDS))
     yield from (f"{what} in a change of model" for what in MEDDLING)
     yield from (f"{end} in {state}" for state in PoolState for end in ENDS)

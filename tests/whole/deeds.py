@@ -12,6 +12,7 @@ from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.notes import CHANGING
 from pool_lifecycle.spec import STRATEGIES, ReloadSpec
+from tests.whole.devices import device_fault
 from tests.whole.drivers import SAYS
 from tests.whole.faults import GENTLE, KINDS, VERBS, Armed
 from tests.whole.plan import MODELS, Deed
@@ -310,6 +311,7 @@ DOING: dict[str, Doing] = {
     "cuda": _harm(_cuda),
     "stranger": _stranger,
     "driver": _driver,
+    "device_fault": device_fault,
     "slow_threads": _slow_threads,
     "disk_full": _disk("full", lambda _: True, rest=False),
     "disk_slow": _disk("lag", lambda chance: chance.choice((0.01, 0.5)), 0.0),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
-from attrs import define, field
+from attrs import define
 
 from pool_lifecycle.causes import LOST, Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.errors import DriverError
@@ -30,6 +30,7 @@ from pool_lifecycle.interfaces import (
 )
 from pool_lifecycle.plugins import Drivers, Interface
 from pool_lifecycle.testing.memory import MemoryProfile
+from tests.whole.devices import DEVICES, EACH
 from tests.whole.processes import Process
 
 if TYPE_CHECKING:
@@ -43,9 +44,6 @@ SAYS = {
     FailureClass.BAD_CONFIG: "simulated failure: bad flag",
 }
 """Last words by which the profile tells a class."""
-
-DEVICES, MEMORY, EACH = ("GPU-0", "GPU-1"), 100 * 2**30, 2**30
-"""Each of the two devices has so much memory, and every engine takes so much of both."""
 
 
 class Profile(MemoryProfile):
@@ -158,6 +156,7 @@ class Launcher:
 
     async def launch(self, *, request: LaunchRequest) -> Engine:
         """Fork; nothing is left behind if it fails, or is cancelled."""
+        self.life.listener.begun[request.token] = self.life.loop.time()
         return await self.life.call("launch", request.pool_id, lambda: self._launch(request))
 
     async def _launch(self, request: LaunchRequest) -> Engine:
@@ -275,16 +274,14 @@ class Gpus:
     """Two devices, whose memory every process holds until it is gone, and perhaps a while longer."""
 
     life: Life
-    faulted: list[DeviceFault] = field(factory=list)
 
     async def devices(self) -> tuple[Device, ...]:
         """As they are."""
         return await self.life.call("devices", "", self._devices)
 
     async def _devices(self) -> tuple[Device, ...]:
-        host = self.life.world.host
-        free = max(0, MEMORY - EACH * sum(one.holds_memory for one in host.processes))
-        return tuple(Device(number, uuid, "simulated", MEMORY, free) for number, uuid in enumerate(DEVICES))
+        world = self.life.world
+        return world.devices.seen(EACH * sum(one.holds_memory for one in world.host.processes))
 
     async def processes(self) -> tuple[DeviceProcess, ...]:
         """Those that live; what one has kept that is gone belongs to nobody."""
@@ -296,10 +293,10 @@ class Gpus:
 
     async def faults(self) -> tuple[DeviceFault, ...]:
         """Whatever a device reports, once."""
-        while not self.faulted:  # noqa: ASYNC110 - whoever adds one knows no loop
+        life = self.life
+        while not (news := life.listener.news(life.loop.time())):  # noqa: ASYNC110 - whoever adds some knows no loop
             await asyncio.sleep(1)
-        told, self.faulted = tuple(self.faulted), []
-        return told
+        return news
 
 
 def drivers_of(life: Life) -> Drivers:

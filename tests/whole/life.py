@@ -17,6 +17,7 @@ from pool_lifecycle.boot import Boot
 from pool_lifecycle.manager import PoolManager
 from pool_lifecycle.testing.virtual_time import Deadlock, VirtualTimeLoop
 from tests.whole import liveness
+from tests.whole.devices import Listener
 from tests.whole.disk import LifeStore
 from tests.whole.drivers import drivers_of
 from tests.whole.faults import afflicted
@@ -92,6 +93,7 @@ class Life:
         self.manager: PoolManager | None = None
         self.errors: list[dict[str, Any]] = []
         self.calm = asyncio.Event()
+        self.listener = Listener(world.devices, len(world.devices.reports))
         self.asking: list[asyncio.Task[None]] = []
         self.holding: list[asyncio.Task[None]] = []
         self.loop.set_exception_handler(lambda _, context: self.errors.append(context))

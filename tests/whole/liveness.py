@@ -11,7 +11,7 @@ from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.snapshot import Intent
 from pool_lifecycle.table import Kind
-from tests.whole import watching
+from tests.whole import devices, watching
 from tests.whole.invariants import held
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 SETTLES = 400.0
 """Seconds in which everything comes to rest: the longest opening of a circuit, some back-offs, a start."""
+
+HEARD = 2.0
+"""Seconds in which what a device reports is heard of, and an operator can see to it."""
 
 QUIET = 45.0
 """Seconds for which a steady pool is watched."""
@@ -31,7 +34,9 @@ ENDS = 25.0
 async def rest(world: World, life: Life, settles: float = SETTLES, quiet: float = QUIET) -> None:
     """Let all faults end, wait, look; then stop everything and look again."""
     calm(world)
-    await asyncio.sleep(settles)
+    await asyncio.sleep(HEARD)
+    devices.see_to_all(world)
+    await asyncio.sleep(settles - HEARD)
     if life.over:
         return
     for pool in life.manager or ():
@@ -52,6 +57,7 @@ def calm(world: World) -> None:
     world.life.loop.threads_take = 0.0
     world.faults.calm()
     world.disk.heal()
+    world.devices.heal(world.host.now)
     world.natures.clear()
     world.host.strangers.clear()
     for process in world.host.living:

@@ -30,6 +30,8 @@ HARM = {
 }  # fmt: skip
 CHANGES = {"redeclare": 2, "meddle": 5}
 """Changes of what a pool is declared as, and what comes in the middle of a change of model."""
+AILMENTS = {"device_fault": 1}
+"""What befalls devices; rare, as a device in quarantine keeps its pools from everything else."""
 ENDS = {"kill": 3, "kill_at_point": 6, "kill_in": 9, "close": 2, "reboot": 1, "power_cut": 1}
 """How likely each deed is, by its kind. What ends a manager's life is drawn by itself."""
 
@@ -89,7 +91,17 @@ def _all_deeds(seed: int, chance: Random, names: list[str], lasts: float) -> lis
     return [
         *_deeds(chance, names, lasts),
         *(_deed(changes, kind, names, lasts) for kind in meddling),
+        *_ailments(seed, names, lasts),
     ]
+
+
+def _ailments(seed: int, names: list[str], lasts: float) -> list[Deed]:
+    chance = private(seed, "ailments")
+    return [_deed(chance, kind, names, lasts) for kind in _drawn(chance, AILMENTS, _few(chance))]
+
+
+def _few(chance: Random) -> int:
+    return chance.choice((0, 0, 0, 0, 1, 2))
 
 
 def _deeds(chance: Random, names: list[str], lasts: float) -> list[Deed]:

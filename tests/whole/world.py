@@ -31,6 +31,7 @@ from pool_lifecycle.spec import PoolSpec
 from pool_lifecycle.step import step
 from tests.whole import invariants, liveness, watching
 from tests.whole.deeds import DOING, NEEDS_MANAGER
+from tests.whole.devices import Devices
 from tests.whole.disk import Disk
 from tests.whole.drivers import private
 from tests.whole.faults import Faults
@@ -69,7 +70,7 @@ class World:
         self.most_slots = {spec.pool_id: spec.slots for spec in plan.specs}
         self.seen: Counter[str] = Counter()
         self.host = SimulatedHost(self.note, self._signalled, self._launched)
-        self.disk, self.faults = Disk(), Faults(self.count)
+        self.disk, self.faults, self.devices = Disk(), Faults(self.count), Devices()
         self.natures: defaultdict[str, list[Nature]] = defaultdict(list)
         self.staged: set[str] = set()
         self.ledger = Ledger()
@@ -170,6 +171,7 @@ class World:
             if self.reboots == "power cut":
                 self.disk.power_cut(private(self.seed, "power", self.life.number))
             self.host.reboot(self.downtime)
+            self.devices.reboot()
             self.leases.given.clear()  # their engines are gone
             if self.jumped or self.reboots == "power cut":
                 self.restarts.excused()
