@@ -289,18 +289,19 @@ def _grace(pool: Subject, instance: Instance) -> float:
 async def retire(pool: Subject, epoch: int) -> Outcome:
     """Let the spare's leases finish while there is time, then end it.
 
-    What serves is handed off first: that may have been the new one, before it failed.
+    What serves is handed off first, if there is time: that may have been the new one, before it failed.
     """
-    await hand_back(pool)
-    heed()
+    handing = pool.launching.keep(hand_back(pool))
     for spare in pool.snapshot.spares:
-        patience = (spare.kill_at or 0.0) - pool.spec.limits.stop_grace - pool.host.loop.time()
+        patience = max(0.0, (spare.kill_at or 0.0) - pool.spec.limits.stop_grace - pool.host.loop.time())
         try:
-            async with asyncio.timeout(max(0.0, patience)):
+            async with asyncio.timeout(patience):
+                await asyncio.wait((handing,), timeout=HANDING_TAKES)
                 await _finished(pool, spare)
         except TimeoutError:
             pool.see(f"generation {spare.generation} still had leases at its deadline")
         await _end_one(pool, spare)
+    await asyncio.wait((handing,), timeout=HANDING_TAKES)
     return Gone(epoch)
 
 

@@ -211,8 +211,11 @@ class Snapshot:
 
     @property
     def spare_lives(self) -> bool:
-        """Whether an engine that does not serve could: it was healthy, and nobody has asked it to end."""
-        return any(
+        """Whether an engine that does not serve could: it was healthy, and nobody has asked it to end.
+
+        Both are on the same devices: where one of these is at fault neither can.
+        """
+        return not any(one.fault for one in self.circuits) and any(
             one.healthy_at is not None and one.exit is None and one.kill_at is None for one in self.spares
         )
 

@@ -15,7 +15,7 @@ from pool_lifecycle.interfaces import Device, DeviceFault, FaultKind
 from pool_lifecycle.placement.policy import DevicePolicy
 from pool_lifecycle.records import Trouble
 from pool_lifecycle.testing.memory import EngineScript, MemoryGpuProbe
-from tests.worlds import WORKS, World, a_spec, a_world, virtually
+from tests.worlds import NEW, OLD, WORKS, World, a_spec, a_world, virtually
 
 GIB = 2**30
 A, B = "GPU-a", "GPU-b"
@@ -201,3 +201,32 @@ async def test_an_instance_of_a_faulty_device_is_at_fault_too() -> None:
         await world.ready()
         await reported(world, probe, OFF_THE_BUS)
         await world.pool.reached("failed")
+
+
+@virtually
+async def test_neither_engine_serves_on_a_device_at_fault() -> None:
+    """B-GPU-x2: the old engine, beside which a new model proves itself, is on that device as well."""
+    async with a_world(WORKS, WORKS, gpus=(probe := gpus()), **ON_A) as world:
+        await world.ready()
+        change = await world.began(world.pool.reload(NEW, strategy="surge"))
+        await world.pool.reached("surging.proving")
+        await reported(world, probe, OFF_THE_BUS)
+        await world.pool.reached("failed")
+        assert not world.living
+        await asyncio.wait((change,))
+        assert change.exception() is not None
+
+
+@virtually
+async def test_a_device_that_is_released_is_started_on_after_a_reload_of_a_new_model_failed() -> None:
+    """B-RELOAD-007: the old model is on its way back, and waits for the device."""
+    async with a_world(WORKS, WORKS, WORKS, gpus=(probe := gpus()), **ON_A) as world:
+        await world.ready()
+        change = await world.began(world.pool.reload(NEW))
+        await world.pool.reached("reloading.proving")
+        await reported(world, probe, OFF_THE_BUS)
+        await world.pool.reached("failed")
+        await asyncio.wait((change,))
+        world.manager.release_device("0")
+        await world.pool.reached("ready")
+        assert world.pool.status().model == OLD
