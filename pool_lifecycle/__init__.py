@@ -14,6 +14,7 @@
 
 from importlib.metadata import version
 
+from pool_lifecycle.applying import Applied
 from pool_lifecycle.blocking import BlockingManager
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass
 from pool_lifecycle.circuit_breaker import CircuitBreaker
@@ -22,6 +23,7 @@ from pool_lifecycle.events import Strategy
 from pool_lifecycle.lease import Lease
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolEvent, PoolState
 from pool_lifecycle.manager import PoolManager
+from pool_lifecycle.plan import Plan
 from pool_lifecycle.plugins import Drivers, Interface
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.records import DrainEnd, DrainOutcome
@@ -32,7 +34,7 @@ from pool_lifecycle.restart.circuit import Breaker
 from pool_lifecycle.restart.classes import ClassPolicies, ClassPolicy
 from pool_lifecycle.restart.window import Window
 from pool_lifecycle.snapshot import Snapshot
-from pool_lifecycle.spec import EngineSpec, HealthSpec, Limits, PoolSpec
+from pool_lifecycle.spec import EngineSpec, HealthSpec, Limits, Models, PoolSpec, ReloadSpec
 from pool_lifecycle.status import PoolStatus
 from pool_lifecycle.step import step
 
@@ -40,6 +42,7 @@ __version__ = version("pool-lifecycle")
 
 __all__ = [
     "LIFECYCLE",
+    "Applied",
     "Backoff",
     "Blame",
     "BlockingManager",
@@ -60,6 +63,8 @@ __all__ = [
     "Interface",
     "Lease",
     "Limits",
+    "Models",
+    "Plan",
     "Pool",
     "PoolEvent",
     "PoolLifecycleError",
@@ -67,6 +72,7 @@ __all__ = [
     "PoolSpec",
     "PoolState",
     "PoolStatus",
+    "ReloadSpec",
     "Snapshot",
     "Strategy",
     "Window",

@@ -15,6 +15,7 @@
     ├── StartBarred              a circuit still allows no start; says which one, and until when
     ├── ReloadFailed             the model was not changed; carries the cause
     ├── ReloadRefused            the reload was not begun; nothing changed
+    │   └── NoRoomForTwo         two engines cannot live side by side, as surge wants it
     ├── Superseded               a later command ended what this caller waited for
     ├── EngineStuck              the engine could not be ended; its residue is listed
     ├── CircuitOpen              a circuit breaker did not let the call through; says when it may
@@ -33,6 +34,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
+
+from pool_lifecycle.redaction import HIDDEN
 
 if TYPE_CHECKING:
     from pool_lifecycle.causes import Cause
@@ -84,11 +87,20 @@ class Problem:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, str):
+        value = _without_log_in(value)
     try:
         shown = repr(value)
     except ValueError:  # a whole number of more digits than Python is willing to write out
         shown = f"a huge {type(value).__name__}"
     return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
+def _without_log_in(text: str) -> str:
+    """A URL may be wrong just because of the password in it, or of a character of that."""
+    scheme, colon, rest = text.partition("://")
+    _log_in, at, where = rest.rpartition("@")
+    return f"{scheme}{colon}{HIDDEN}{at}{where}" if at else text
 
 
 class ConfigError(PoolLifecycleError, ValueError):

@@ -17,7 +17,20 @@ from pool_lifecycle.restart.classes import ClassPolicies
 from pool_lifecycle.spec import HealthSpec, Limits, PoolSpec, ReloadSpec
 from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import EngineScript
-from tests.worlds import BROKEN, NEVER_READY, NEW, OLD, UNKILLABLE, WORKS, World, a_spec, a_world, virtually
+from tests.worlds import (
+    BROKEN,
+    INSTANT,
+    NEVER_READY,
+    NEW,
+    OLD,
+    SLOW_STAGING,
+    UNKILLABLE,
+    WORKS,
+    World,
+    a_spec,
+    a_world,
+    virtually,
+)
 
 every_way = pytest.mark.parametrize("strategy", Strategy)
 
@@ -150,6 +163,36 @@ async def test_policies_alone_touch_no_engine() -> None:
         await world.pool.drain()
         assert world.now - began == 3.0
         assert not lease.release()
+
+
+@virtually
+async def test_limits_hold_at_once_for_the_old_engine_too() -> None:
+    """docs/configuration.md: for what begins after them; what is under way keeps its deadline."""
+    limits = Limits(staging=150.0, drain=50.0)
+    async with a_world(staging=(INSTANT, SLOW_STAGING), limits=limits) as world:
+        await world.ready()
+        lease = world.pool.acquire("me")
+        began = world.now
+        asked = await world.began(world.pool.reload(NEW, strategy="stage_first"))
+        await asyncio.sleep(10)
+        world.pool.redeclare(a_spec(limits=Limits(staging=1.0, drain=2.0)))
+        assert world.pool.status().deadline_in == 140.0
+        with pytest.raises(ReloadFailed):
+            await asked
+        assert world.now - began == 102.0  # 100 until it is in place; 2 to drain, by the new limit
+        assert world.pool.snapshot.rules.limits.drain == 2.0
+        assert lease.release()
+
+
+@virtually
+async def test_limits_stay_where_the_engine_of_their_declaration_fails() -> None:
+    """They are no part of what is undone."""
+    async with a_world(WORKS, BROKEN, WORKS, engine=ONE) as world:
+        await world.ready()
+        with pytest.raises(ReloadFailed):
+            await world.pool.redeclared(a_spec(engine=TWO, limits=SOON))
+        assert world.pool.spec == a_spec(engine=ONE, limits=SOON)
+        assert world.pool.snapshot.rules.limits == SOON
 
 
 @virtually
