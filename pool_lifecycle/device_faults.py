@@ -20,11 +20,10 @@ from pool_lifecycle.cancelling import heed
 from pool_lifecycle.causes import Cause, Stage
 from pool_lifecycle.device_records import DeviceFaulted, DeviceReleased, DevicesSeen, DeviceWell
 from pool_lifecycle.errors import DriverError
-from pool_lifecycle.gpus import Gpus
+from pool_lifecycle.gpus import Gpus, asked
 from pool_lifecycle.interfaces import Device, DeviceFault, FaultKind
 from pool_lifecycle.placement.masks import names_of
 from pool_lifecycle.placement.xid import isolates, kind_of, remedy, told
-from pool_lifecycle.promises import expected
 from pool_lifecycle.shared_circuits import SharedCircuits
 from pool_lifecycle.spec import NO_PROBE, PoolSpec
 
@@ -110,11 +109,11 @@ class DeviceFaults:
         policy = self.gpus.policy
         while True:
             try:
-                devices = await self.gpus.probe(name).devices()
+                devices = await asked(name, self.gpus.probe(name).devices, Device, "devices")
             except DriverError:
                 pass  # whoever needs to know is told when it starts, and the listener
             else:
-                self._seen(name, tuple(expected(Device, one, "devices") for one in devices))
+                self._seen(name, devices)
             await asyncio.sleep(policy.look)
             heed()
 
@@ -137,10 +136,10 @@ class DeviceFaults:
         pause, last = AGAIN, ""
         while True:
             try:
-                faults = await self.gpus.probe(name).faults()
+                faults = await asked(name, self.gpus.probe(name).faults, DeviceFault, "faults")
                 pause, last = (AGAIN, "") if faults else (pause, last)
                 for fault in faults:
-                    await self._take(name, expected(DeviceFault, fault, "faults"))
+                    await self._take(name, fault)
             except DriverError as error:
                 faults = ()
                 if error.cause.message != last:
@@ -172,7 +171,8 @@ class DeviceFaults:
 
     async def _get_to_know(self, name: str) -> None:
         with contextlib.suppress(DriverError):  # then it is known by the uuid that it is reported by
-            self._known.update({one.uuid: one for one in await self.gpus.probe(name).devices()})
+            devices = await asked(name, self.gpus.probe(name).devices, Device, "devices")
+            self._known.update({one.uuid: one for one in devices})
 
     def _well(self, fault: DeviceFault) -> None:
         """It has been at fault, and is no longer; it has to stay so for a while."""

@@ -7,11 +7,13 @@ can be told afterwards whether the memory that it took has come back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 from attrs import define, evolve, field, frozen
 
 from pool_lifecycle.cancelling import heed
+from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.device_turns import DeviceTurns
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.interfaces import Device, DeviceProcess, DriverTelling, Engine, GpuProbe
@@ -22,8 +24,24 @@ from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.promises import expected
 from pool_lifecycle.spec import NO_PROBE, PoolSpec
 
+T = TypeVar("T")
+
+Call = Callable[[], Awaitable[Iterable[object]]]
+"""One of a probe's verbs."""
+
 LOOK = 2.0
 """Seconds between two looks: memory comes back within seconds of a process's end."""
+
+
+async def asked(probe: str, call: Call, kind: type[T], verb: str) -> tuple[T, ...]:
+    """What a probe answers. Raises DriverError whatever it does wrong, so that nobody relies on it."""
+    try:
+        return tuple(expected(kind, one, verb) for one in await call())
+    except DriverError:
+        raise
+    except Exception as error:
+        what = f"the GPU probe does not keep its promises: {error!r}"
+        raise DriverError(probe, Cause(FailureClass.UNKNOWN, Stage.RUN, what)) from error
 
 
 @frozen
@@ -70,10 +88,11 @@ class Gpus:
     async def look(self, name: str) -> Look:
         """The devices as they are now. Raises DriverError when they cannot be looked at."""
         probe = self.probe(name)
-        devices, processes = await asyncio.gather(probe.devices(), probe.processes())
         look = Look(
-            tuple(expected(Device, one, "devices") for one in devices),
-            tuple(expected(DeviceProcess, one, "processes") for one in processes),
+            *await asyncio.gather(
+                asked(name, probe.devices, Device, "devices"),
+                asked(name, probe.processes, DeviceProcess, "processes"),
+            )
         )
         self._met.update(*map(names_of, look.devices))
         return look

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field, frozen
 
 from pool_lifecycle.interfaces import Device, DeviceFault, FaultKind
+from pool_lifecycle.lifecycle import LIFECYCLE
 from pool_lifecycle.placement.policy import DevicePolicy
 from tests.whole.invariants import EPSILON, held
 
@@ -39,22 +40,22 @@ RELEASE = DevicePolicy().release or math.inf
 class Devices:
     """`lost`: those that are gone now. `back`: since when those that were have been there again.
 
-    `reports`: what they have reported since the begin of the run.
+    `begun`: when the last of what ailed them began. `reports`: what they have reported in this run.
     """
 
     lost: set[str] = field(factory=set)
     back: dict[str, float] = field(factory=dict)
+    begun: dict[str, float] = field(factory=dict)
     reports: list[DeviceFault] = field(factory=list)
 
-    def report(self, uuid: str) -> None:
-        """It says that it is at fault."""
-        self.reports.append(DeviceFault(uuid, BUS, ""))
+    def fail(self, uuid: str, now: float, *, reports: bool, goes: bool) -> None:
+        """It says that it is at fault, or is gone, or both."""
+        self.begun[uuid] = now
         self.back.pop(uuid, None)
-
-    def lose(self, uuid: str) -> None:
-        """It is gone."""
-        self.lost.add(uuid)
-        self.back.pop(uuid, None)
+        if reports:
+            self.reports.append(DeviceFault(uuid, BUS, ""))
+        if goes:
+            self.lost.add(uuid)
 
     def come_back(self, uuid: str, now: float) -> None:
         """It is there again, if it was gone."""
@@ -71,6 +72,7 @@ class Devices:
         """All are there, and nothing has ever been wrong."""
         self.lost.clear()
         self.back.clear()
+        self.begun.clear()
 
     def seen(self, taken: int) -> tuple[Device, ...]:
         """As the driver tells them, with so many bytes taken of each."""
@@ -112,11 +114,10 @@ class Listener:
                 self._lost.discard(uuid)
                 yield DeviceFault(uuid, 0, "it answers again", FaultKind.WELL)
 
-    def forbids(self, uuid: str, token: str) -> bool:
-        """Whether that launch began after this was told, and before the device was well for long enough."""
-        told, begun = self.told.get(uuid), self.begun[token]
-        trusted = self.devices.back.get(uuid, math.inf) + RELEASE
-        return told is not None and told < begun < trusted - EPSILON
+    def forbids(self, uuid: str, at: float) -> bool:
+        """Whether it knew by then what ails the device, and that had not been well long enough."""
+        begun, told = self.devices.begun.get(uuid, 0.0), self.told.get(uuid, math.inf)
+        return begun <= told < at < self.devices.back.get(uuid, math.inf) + RELEASE - EPSILON
 
 
 # --- the deed -------------------------------------------------------------------------------------------
@@ -146,10 +147,8 @@ def device_fault(world: World, deed: Deed, chance: Random) -> None:
     trouble, later = TROUBLE[what], chance.choice((0.0, 1.0, 20.0))
     world.count(f"device {what}")
     world.note(f"{uuid} {what}, for {lasts:g} s")
-    if trouble.reports:
-        world.devices.report(uuid)
+    world.devices.fail(uuid, world.host.now, reports=trouble.reports, goes=trouble.goes)
     if trouble.goes:
-        world.devices.lose(uuid)
         world.host.at(world.host.now + lasts, lambda: world.devices.come_back(uuid, world.host.now))
     if trouble.operator:
         world.host.at(world.host.now + lasts + later, lambda: release(world, uuid))
@@ -190,6 +189,19 @@ def s7_quarantined_device(world: World, process: Process) -> None:
     """
     mask = world.specs[process.pool_id].device_mask
     if mask is not None and not world.faults.touched_by("", "devices"):
-        uuid = DEVICES[int(mask)]
-        forbidden = world.life.listener.forbids(uuid, process.token)
+        uuid, listener = DEVICES[int(mask)], world.life.listener
+        forbidden = listener.forbids(uuid, listener.begun[process.token])
         held(not forbidden, f"{process} was launched on {uuid}, which is at fault")
+
+
+def b_gpu_x2_serves_elsewhere(world: World) -> None:
+    """B-GPU-x2: nothing serves on a device that is known to be at fault; looked at after every deed."""
+    for pool in world.life.manager or ():
+        mask = pool.spec.device_mask
+        if mask is None or world.faults.touched_by("", "devices"):
+            continue
+        forbidden = world.life.listener.forbids(DEVICES[int(mask)], world.host.now)
+        held(
+            not forbidden or not LIFECYCLE.states[pool.state].serving,
+            f"{pool.pool_id} is {pool.state} on {mask}",
+        )

@@ -20,7 +20,7 @@ from pool_lifecycle.lifecycle import LIFECYCLE, Activity, PoolEvent, PoolState
 from pool_lifecycle.notes import CHANGING
 from pool_lifecycle.snapshot import Intent, Snapshot
 from tests import laws
-from tests.whole.devices import s7_quarantined_device
+from tests.whole.devices import b_gpu_x2_serves_elsewhere, s7_quarantined_device
 from tests.whole.drivers import path_of
 from tests.whole.invariants import EPSILON, held
 
@@ -235,6 +235,7 @@ def sweep(world: World) -> None:
         _s5_no_forgotten(world)
         _s11_killed_in_time(world)
         _v3_no_lost_exit(world)
+        b_gpu_x2_serves_elsewhere(world)
         for pool in manager:
             s12_readers(world, pool)
     asking = len(life.asking) + len(life.holding)
