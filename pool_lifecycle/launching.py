@@ -415,8 +415,11 @@ class Launching:
     async def hand_back(self, instance: Instance) -> None:
         """Write the handoff document of an engine that has gone on serving, unless it is that already."""
         engine = self.engines.get(instance.token)
-        if engine is not None and await self.document.url() != url_of(engine.handle):
-            heed()
+        if engine is None or await self.document.url() == url_of(engine.handle):
+            return
+        heed()
+        server = self.pool.snapshot.server  # looking took a thread: by now it may be about to end
+        if server is not None and server.token == instance.token and self.pool.snapshot.state not in ENDS:
             await self.hand_off(instance, engine)
 
     def withdraw(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.errors import ReloadFailed, Superseded
 from pool_lifecycle.events import Strategy
+from pool_lifecycle.handing_off import HandingOff
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.records import DrainEnd
 from pool_lifecycle.spec import Limits
@@ -317,3 +318,23 @@ async def test_a_hundred_surges_in_one_turn_are_one() -> None:
         answers = await asyncio.gather(*other, return_exceptions=True)
         assert all("one to 'file:/new.gguf' is under way" in str(one) for one in answers)
         assert len(world.launcher.launched) == 2
+
+
+@virtually
+async def test_no_document_is_left_of_an_engine_that_ended_while_it_was_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """B-RELOAD-008: looking for it takes a disk, and a stop does not wait for that."""
+    looked = asyncio.Event()
+
+    async def slowly(_self: HandingOff) -> None:
+        await looked.wait()
+
+    async with a_pool_in(PoolState.SURGING_PROVING) as world:
+        monkeypatch.setattr(HandingOff, "url", slowly)
+        await world._tasks[0]
+        assert world.pool.state is PoolState.RETIRING
+        await world.pool.stop()
+        looked.set()
+        await virtual_time.settle()
+        assert world.files == set()
