@@ -9,6 +9,7 @@ from rich.console import Console
 
 from benchmarks import (
     bench_breaker,
+    bench_gpus,
     bench_idle,
     bench_leases,
     bench_memory,
@@ -36,6 +37,7 @@ BENCHMARKS = {
     "store": bench_store.run,
     "staging": bench_staging.run,
     "reload": bench_reload.run,
+    "gpus": bench_gpus.run,
 }
 LATEST = Path(__file__).with_name("latest.json")
 
