@@ -123,7 +123,7 @@ WRONG: tuple[tuple[str, str, str], ...] = (
     ('"intent": "run_when_loaded"', '"intent": "RUN"', "snapshot.intent must be one of"),
     ('"intent": "run_when_loaded"', '"intent": []', "snapshot.intent must be one of"),
     ('"launcher": "local"', '"launcher": 5', "launcher must be a string"),
-    ('"proof": true', '"proof": 1', "snapshot.plan.cause.exit.clues.0.proof must be true or false"),
+    ('"proof": true', '"proof": 1', "snapshot.engines.1.failure.exit.clues.0.proof must be true or false"),
     ('"restarts": [881.0]', '"restarts": {}', "snapshot.restarts must be a list"),
     ('"restarts": [881.0]', '"restarts": [1.0, {}]', "snapshot.restarts.1 must be a finite number"),
     ('"handle": null', '"handle": []', "snapshot.engines.1.handle must be an object"),
