@@ -15,9 +15,10 @@ import ctypes
 import importlib
 import json
 import os
-import queue
+import select
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,6 +27,9 @@ EVENT_WAIT_MS = 1000
 
 HOT_TWICE = 2
 """In so many looks in a row a device has to be too hot to be at fault."""
+
+FRESH = 1.0
+"""Seconds for which it is not asked again which devices there are: whoever looks asks for several things."""
 
 DOUBLE_BIT = 48
 """The Xid of a double-bit error, of which there is an event of its own."""
@@ -46,6 +50,8 @@ class Nvml:
         self.ready = False
         self.known: dict[str, list[Any]] = {}
         self.places: dict[int, str] = {}
+        self.met: dict[str, Any] = {}
+        self.met_at = -FRESH
 
     def begin(self) -> None:
         """Initialise it, unless that has been done. Raises NVMLError."""
@@ -56,7 +62,7 @@ class Nvml:
     def again(self) -> None:
         """Let go of it, so that it looks for devices anew."""
         if self.ready:
-            self.ready = False
+            self.ready, self.met_at = False, -FRESH
             with contextlib.suppress(self.library.NVMLError):
                 self.library.nvmlShutdown()
 
@@ -65,6 +71,7 @@ class Nvml:
     def devices(self) -> list[list[Any]]:
         """The fields of every `Device`, in the order of the bus; each GPU is followed by its instances."""
         self.begin()
+        self.met, self.met_at = {}, -FRESH
         found = {gpu[0][1]: gpu for gpu in map(self._gpu, range(self.library.nvmlDeviceGetCount()))}
         for uuid, known in self.known.items():
             found.setdefault(uuid, [_lost(known, "the driver no longer lists it")])
@@ -73,16 +80,20 @@ class Nvml:
             for one in gpu:
                 one[0] = index
             self.known[gpu[0][1]] = gpu[0]
+        self.met_at = time.monotonic()
         return [one for gpu in ordered for one in gpu]
 
     def handles(self) -> Iterator[tuple[str, Any]]:
         """Every device that can be asked, and its instances, by uuid."""
+        if time.monotonic() - self.met_at < FRESH:
+            yield from self.met.items()
+            return
         nvml = self.library
         for place in range(nvml.nvmlDeviceGetCount()):
             with contextlib.suppress(nvml.NVMLError):
                 handle = nvml.nvmlDeviceGetHandleByIndex(place)
                 yield nvml.nvmlDeviceGetUUID(handle), handle
-                for instance in self._instances(handle):
+                for instance in self._instances(handle) if self._partitioned(handle) else ():
                     yield nvml.nvmlDeviceGetUUID(instance), instance
 
     def _gpu(self, place: int) -> list[list[Any]]:
@@ -95,9 +106,15 @@ class Nvml:
             known = self.known.get(uuid) or [place, uuid, "unknown", 0, 0, "", *[None] * 6, False, ""]
             return [_lost(known, str(error))]
         self.places[place] = gpu[1]
-        instances = [self._fields(one, parent=gpu) for one in self._instances(handle)]
-        gpu[12] = bool(instances) or self._partitioned(handle)
+        self.met[gpu[1]] = handle
+        gpu[12] = self._partitioned(handle)
+        instances = [self._instance(one, gpu) for one in self._instances(handle)] if gpu[12] else []
         return [gpu, *instances]
+
+    def _instance(self, handle: Any, gpu: list[Any]) -> list[Any]:
+        fields = self._fields(handle, parent=gpu)
+        self.met[fields[1]] = handle
+        return fields
 
     def _fields(self, handle: Any, parent: list[Any] | None = None) -> list[Any]:
         nvml, ask = self.library, self.ask
@@ -122,8 +139,6 @@ class Nvml:
 
     def _instances(self, handle: Any) -> Iterator[Any]:
         nvml = self.library
-        if not self._partitioned(handle):
-            return
         for number in range(self.ask(nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
             instance = self.ask(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number)
             if instance is not None:
@@ -320,21 +335,20 @@ def _library() -> Any:
 
 def main(every: float) -> None:
     """Answer until there is nobody to ask."""
-    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(requests,), daemon=True).start()
+    threading.Thread(target=_end_with_input, daemon=True).start()
     telling = threading.Lock()
 
     def tell(message: dict[str, Any]) -> None:
         with telling:
-            sys.stdout.write(json.dumps(message) + "\n")
+            sys.stdout.write(json.dumps(message, separators=(",", ":")) + "\n")
             sys.stdout.flush()
 
     nvml = Nvml(_library())
     watch = Watch(nvml, lambda faults: tell({"faults": faults}), every)
     answers = {"devices": nvml.devices, "processes": nvml.processes, "versions": nvml.versions}
     watching = False
-    while True:
-        request = requests.get()
+    for line in sys.stdin:
+        request = json.loads(line)
         if request["ask"] == "watch":
             if not watching:
                 watching = True
@@ -351,10 +365,11 @@ def _answer(nvml: Nvml, request: dict[str, Any], function: Callable[[], Any]) ->
         return {"id": request["id"], "error": [error.value, str(error)]}
 
 
-def _read(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
-    """Ends the process with its input: whatever hangs in the library cannot keep this from doing so."""
-    for line in sys.stdin:
-        requests.put(json.loads(line))
+def _end_with_input() -> None:
+    """Nobody asks any more: whatever hangs in the library cannot keep this from ending the process."""
+    end = select.poll()
+    end.register(sys.stdin, 0)  # its end is told all the same, and nothing else
+    end.poll()
     os._exit(0)
 
 
