@@ -66,14 +66,28 @@ def _names(devices: tuple[Device, ...]) -> list[tuple[int, str, str]]:
 
 
 def _sound_devices(devices: tuple[Device, ...]) -> None:
-    indices = [device.index for device in devices]
+    indices = [device.index for device in devices if device.parent is None]
     assert indices == sorted(set(indices)), f"devices come by index, each once, unlike {indices}"
+    _sound_instances(devices)
     uuids = [device.uuid for device in devices]
     assert "" not in uuids, "each device has a uuid"
     assert len(set(uuids)) == len(uuids), f"each device has a uuid of its own, unlike {uuids}"
     for device in devices:
         assert 0 <= device.memory_free <= device.memory_total, (
             f"free memory is between 0 and the total, unlike in {device}"
+        )
+        assert not device.unwell or device.memory_total == 0, (
+            f"a device that is unwell has no memory, unlike {device}"
+        )
+
+
+def _sound_instances(devices: tuple[Device, ...]) -> None:
+    gpu: tuple[str, int] | None = None
+    for device in devices:
+        if device.parent is None:
+            gpu = device.uuid, device.index
+        assert gpu == (device.parent or device.uuid, device.index), (
+            f"an instance follows its GPU and has its index, unlike {device}"
         )
 
 

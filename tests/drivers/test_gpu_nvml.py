@@ -78,8 +78,10 @@ def refused(look: Callable[[NvmlGpuProbe], Coroutine[Any, Any, object]], **optio
 
 
 def test_it_keeps_the_promises_of_a_gpu_probe(stub: StubbedNvml) -> None:
-    """The public conformance check."""
-    stub.hold(Process(A, 77, 5 * GIB))
+    """The public conformance check, on a host with a whole GPU and one that is cut into instances."""
+    stub.change(B, mig=True)
+    stub.cut(Instance(B, instance := a_uuid(3, "MIG")))
+    stub.hold(Process(A, 77, 5 * GIB), Process(instance, 78, GIB))
 
     async def main() -> None:
         probes: list[NvmlGpuProbe] = []

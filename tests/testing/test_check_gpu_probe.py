@@ -15,6 +15,7 @@ from pool_lifecycle.testing.memory import MemoryGpuProbe
 
 FIRST = Device(0, "GPU-a", "Test", memory_total=100, memory_free=50)
 SECOND = evolve(FIRST, index=1, uuid="GPU-b")
+INSTANCE = evolve(SECOND, uuid="MIG-c", parent="GPU-b")
 PROCESS = DeviceProcess("GPU-b", pid=7, memory_used=50)
 
 
@@ -69,6 +70,11 @@ def test_a_sound_probe_passes() -> None:
     virtual_time.run(check_gpu_probe(lambda: Scripted(faults=(DeviceFault("GPU-a", 79, "lost"),))))
 
 
+def test_a_probe_of_instances_passes() -> None:
+    """Instances have the index of the GPU that they are cut from, and follow it."""
+    virtual_time.run(check_gpu_probe(lambda: Scripted(devices=(FIRST, SECOND, INSTANCE))))
+
+
 def test_the_memory_probe_passes() -> None:
     """The memory driver keeps the promises of the real ones, in virtual time."""
     virtual_time.run(check_gpu_probe(lambda: MemoryGpuProbe([SECOND, FIRST], [PROCESS])))
@@ -87,7 +93,11 @@ def test_the_memory_probe_passes() -> None:
         (Scripted(devices=(SECOND, FIRST)), "by index"),
         (Scripted(devices=(FIRST, evolve(FIRST, index=1)), processes=()), "uuid of its own"),
         (Scripted(devices=(evolve(FIRST, uuid=""),), processes=()), "has a uuid"),
+        (Scripted(devices=(FIRST, INSTANCE, SECOND)), "follows its GPU"),
+        (Scripted(devices=(INSTANCE, FIRST, SECOND)), "follows its GPU"),
+        (Scripted(devices=(FIRST, SECOND, evolve(INSTANCE, index=2))), "has its index"),
         (Scripted(devices=(FIRST, evolve(SECOND, memory_free=101))), "free memory"),
+        (Scripted(devices=(FIRST, evolve(SECOND, unwell="GPU is lost"))), "unwell has no memory"),
         (Scripted(processes=(evolve(PROCESS, pid=0),)), "has a pid"),
         (Scripted(processes=(evolve(PROCESS, memory_used=-1),)), "not negative"),
         (Scripted(processes=(evolve(PROCESS, uuid="GPU-c"),)), "known device"),
