@@ -108,6 +108,7 @@ class World:
         self.boot = None if real else BOOT
         self.manager = self.make_manager(self.folder / "state", self.store)
         self.registry = self.manager.registry
+        self.until_closed = contextlib.ExitStack()
         # what a step leaves for later ones
         self.table: Any = None
         self.text = ""
@@ -119,17 +120,17 @@ class World:
         self.strangers: list[Popen[bytes]] = []
         self.notes: dict[str, Any] = {}
 
-    def make_manager(self, folder: Path, store: Store | None) -> PoolManager:
+    def make_manager(self, folder: Path, store: Store | None, **more: Any) -> PoolManager:
         """A manager that is not open yet."""
-        return PoolManager(
-            folder,
-            drivers=Drivers() if self.real else self.cast.drivers(),
-            observers=[self.chronicle],
-            store=store,
-            seed=1,
-            wall=lambda: self.wall,
-            boot=self.boot,
-        )
+        usual: dict[str, Any] = {
+            "drivers": Drivers() if self.real else self.cast.drivers(),
+            "observers": [self.chronicle],
+            "store": store,
+            "seed": 1,
+            "wall": lambda: self.wall,
+            "boot": self.boot,
+        }
+        return PoolManager(folder, **usual | more)
 
     def open(self) -> None:
         """Open the manager."""
@@ -282,6 +283,7 @@ class World:
         try:
             self._end_strangers()
             self.run(self._end())
+            self.until_closed.close()
             left = pending(self.loop)
             self.run(self.loop.shutdown_default_executor())
         finally:
