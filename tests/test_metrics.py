@@ -8,6 +8,7 @@ import runpy
 import sys
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -18,6 +19,7 @@ from pool_lifecycle import metrics
 from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.causes import Cause, ExitStatus, FailureClass, Stage
 from pool_lifecycle.errors import ConfigError, ReloadFailed, ReloadRefused, StartFailed
+from pool_lifecycle.interfaces import Device, DeviceFault, FaultKind, GpuProbe
 from pool_lifecycle.manager import PoolManager
 from pool_lifecycle.metrics import DRAIN_BUCKETS_MS, PrometheusObserver
 from pool_lifecycle.plugins import Drivers, Interface
@@ -31,6 +33,7 @@ from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import (
     EngineScript,
     MemoryEngine,
+    MemoryGpuProbe,
     MemoryHealthProbe,
     MemoryLauncher,
     MemoryProfile,
@@ -43,7 +46,9 @@ WORKS = EngineScript(ready_after=1.0)
 
 
 @contextlib.asynccontextmanager
-async def managed(folder: Path, scripts: Iterable[EngineScript] = (WORKS,)) -> AsyncIterator[PoolManager]:
+async def managed(
+    folder: Path, scripts: Iterable[EngineScript] = (WORKS,), gpus: GpuProbe | None = None
+) -> AsyncIterator[PoolManager]:
     """A manager of memory engines."""
     launcher = MemoryLauncher(tuple(scripts))
     drivers = Drivers(
@@ -52,15 +57,16 @@ async def managed(folder: Path, scripts: Iterable[EngineScript] = (WORKS,)) -> A
             Interface.HEALTH_PROBE: {"http": MemoryHealthProbe(launcher)},
             Interface.MODEL_STAGER: {"file": MemoryStager()},
             Interface.ENGINE_PROFILE: {"generic": MemoryProfile()},
+            Interface.GPU_PROBE: {} if gpus is None else {"memory": gpus},
         }
     )
     async with PoolManager(folder, drivers=drivers, seed=1) as manager:
         yield manager
 
 
-async def added(manager: PoolManager, name: str = "chat") -> Pool:
+async def added(manager: PoolManager, name: str = "chat", **more: Any) -> Pool:
     """A pool of two slots."""
-    return await manager.add(PoolSpec(name, EngineSpec("engine"), slots=2, health=HealthSpec()))
+    return await manager.add(PoolSpec(name, EngineSpec("engine"), slots=2, health=HealthSpec(), **more))
 
 
 class Scrapes:
@@ -296,6 +302,26 @@ def test_leases_and_slots_are_read_at_the_scrape(tmp_path: Path) -> None:
             lease.release()
             assert [seen[name] for name in names] == [2, 2, 0]
             assert pool.book.on_change is None
+
+    virtual_time.run(main())
+
+
+def test_the_memory_of_devices_is_told_and_how_often_one_came_back(tmp_path: Path) -> None:
+    """B-METRICS-003, B-METRICS-004, B-METRICS-005: as seen last; heat that is over is no reset."""
+    gpus = MemoryGpuProbe([Device(0, "GPU-a", "a GPU", 80, 70)])
+    lost, well, hot = FaultKind.LOST, FaultKind.WELL, FaultKind.THERMAL
+
+    async def main() -> None:
+        async with managed(tmp_path, gpus=gpus) as manager:
+            seen = Scrapes(manager)
+            await added(manager, device_mask="0", gpu_probe="memory")
+            for kind in (hot, well, lost, well):
+                gpus.report(DeviceFault("GPU-a", 0, "", kind))
+                await asyncio.sleep(100)
+            told = seen.registry.get_sample_value
+            assert told("device_vram_total_bytes", {"device": "GPU-a"}) == 80
+            assert told("device_vram_free_bytes", {"device": "GPU-a"}) == 70
+            assert told("driver_reset_total") == 1
 
     virtual_time.run(main())
 
