@@ -18,6 +18,7 @@ from benchmarks import (
     bench_recovery,
     bench_reload,
     bench_restart,
+    bench_simulation,
     bench_staging,
     bench_step,
     bench_store,
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "staging": bench_staging.run,
     "reload": bench_reload.run,
     "gpus": bench_gpus.run,
+    "simulation": bench_simulation.run,
 }
 LATEST = Path(__file__).with_name("latest.json")
 
