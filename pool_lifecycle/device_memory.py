@@ -9,12 +9,14 @@ come back, before anybody else counts on it.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from attrs import evolve, frozen
 
 from pool_lifecycle.cancelling import heed
 from pool_lifecycle.causes import Cause, FailureClass, Stage
+from pool_lifecycle.errors import DriverError
 from pool_lifecycle.gpus import LOOK, Look
 from pool_lifecycle.host import Host
 from pool_lifecycle.interfaces import Device, ModelInfo, StagedModel
@@ -65,7 +67,17 @@ def fit(spec: PoolSpec, host: Host, look: Look, model: Model, own: Collection[in
     plan = split(each * len(devices), room, wish)
     if isinstance(plan, TooBig):
         return Fit(wish, str(plan))
+    if not _can_be_told(spec, host, plan.ratios):  # an engine that knows equal shares only
+        return Fit(wish, _short(host, look, devices, [math.ceil(each * len(devices) * one) for one in wish]))
     return Fit(plan.ratios, _short(host, look, devices, plan.shares))
+
+
+def _can_be_told(spec: PoolSpec, host: Host, ratios: tuple[float, ...]) -> bool:
+    try:
+        host.drivers.profile(spec.engine.profile).split_flags(ratios=ratios)
+    except DriverError:
+        return False
+    return True
 
 
 def _freed(device: Device, look: Look, own: Collection[int]) -> Device:

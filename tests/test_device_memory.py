@@ -16,7 +16,7 @@ from pool_lifecycle.interfaces import Device, DeviceProcess, ModelDetails, Model
 from pool_lifecycle.placement.policy import DevicePolicy
 from pool_lifecycle.plugins import Drivers, Interface
 from pool_lifecycle.records import Record, Trouble
-from pool_lifecycle.spec import Limits, PoolSpec
+from pool_lifecycle.spec import EngineSpec, Limits, PoolSpec
 from pool_lifecycle.testing.memory import MemoryGpuProbe
 from tests.worlds import a_host, a_spec, virtually
 
@@ -160,6 +160,19 @@ async def test_a_split_fits_where_equal_shares_would_not() -> None:
     pool = spec(None, "0,1", engine={"split": (0.5, 0.5)})
     shares = await admitted(pool, a_host_with(probe), model=model)
     assert shares == pytest.approx((26 / 36, 10 / 36))
+
+
+@virtually
+async def test_an_engine_that_splits_evenly_needs_its_share_everywhere() -> None:
+    """B-HETERO-002: capped by the smallest device, as more on the others would not help it."""
+    probe = MemoryGpuProbe([device(0, 30 * GIB), device(1, 10 * GIB)])
+    host = a_host_with(probe)
+    host.drivers = host.gpus.drivers = Drivers({Interface.GPU_PROBE: {"memory": probe}})
+    pool = evolve(spec(), engine=EngineSpec("vllm", profile="vllm", split=(0.5, 0.5), device_memory=18 * GIB))
+    assert isinstance(cause := await admitted(pool, host), Cause)
+    assert cause.message.startswith("device 1 has 10.0 GiB free: 8.0 GiB")
+    probe.show(devices=[device(0, 30 * GIB), device(1, 18 * GIB)])
+    assert await admitted(pool, host) == (0.5, 0.5)
 
 
 @virtually

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from pool_lifecycle.events import Target
-from pool_lifecycle.interfaces import LaunchRequest, ModelDetails, ModelInfo, StagedModel
+from pool_lifecycle.interfaces import EngineProfile, LaunchRequest, ModelDetails, ModelInfo, StagedModel
 from pool_lifecycle.requests import needs, request_for
 from pool_lifecycle.snapshot import Instance
 from pool_lifecycle.statedir import StateDir
 from pool_lifecycle.testing.memory import MemoryProfile
+from pool_lifecycle_drivers.profile_llamacpp import LlamaCppProfile
+from pool_lifecycle_drivers.profile_vllm import VllmProfile
 from tests.worlds import a_spec
 
 UNKNOWN, SIZED = ModelInfo("file:/a", "a"), ModelInfo("file:/a", "a", 1000)
@@ -75,6 +77,22 @@ def test_only_what_is_to_end_with_its_manager_is_guarded() -> None:
     """`on_manager_exit`: with the time it has between the two signals."""
     assert request().orphan_grace == a_spec().limits.stop_grace
     assert request(on_manager_exit="keep").orphan_grace is None
+
+
+def test_an_engine_is_told_how_its_model_is_split() -> None:
+    """B-HETERO-005, 006: in its own words, before what is declared, which has the last word; else nothing."""
+    instance, paths = Instance(3, "chat.3.x", Target("file:/a")), StateDir(Path("/state"))
+    declared = a_spec(engine={"args": ("--fast",)}, device_mask="0,1")
+
+    def said(profile: EngineProfile, ratios: tuple[float, ...]) -> tuple[str, ...]:
+        made = request_for(
+            declared, instance, port=80, model_path="/a", profile=profile, paths=paths, ratios=ratios
+        )
+        return made.command.argv
+
+    assert said(LlamaCppProfile(), (0.75, 0.25))[-3:] == ("--tensor-split", "0.75,0.25", "--fast")
+    assert said(VllmProfile(), (0.5, 0.5))[-3:] == ("--tensor-parallel-size", "2", "--fast")
+    assert "--tensor-split" not in said(LlamaCppProfile(), ())
 
 
 def test_declared_variables_win_over_those_of_the_mask() -> None:
