@@ -42,6 +42,10 @@ def resolve(mask: str, seen: Sequence[Device]) -> Resolved:
 
 
 def _unknown(entry: str, seen: Sequence[Device]) -> str:
+    """A MIG instance is looked for among those, a GPU among GPUs."""
+    if entry.lower().startswith("mig-"):
+        there = ", ".join(one.uuid for one in seen if one.parent is not None) or "none"
+        return f"there is no MIG instance {entry} on this host; there are: {there}"
     there = ", ".join(f"{one.index} ({one.uuid})" for one in seen if one.parent is None) or "none"
     return f"there is no device {entry} on this host; there are: {there}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 from attrs import frozen
 
@@ -55,39 +56,33 @@ def ratios_defect(value: object) -> str | None:
 
 
 def split(need: int, room: Sequence[int], ratios: Sequence[float]) -> SplitPlan | TooBig:
-    """Spread `need` bytes over devices with so much room each. A device of ratio 0 gets nothing."""
-    usable = [free if ratio > 0 else 0 for free, ratio in zip(room, ratios, strict=True)]
+    """Spread `need` bytes over devices with so much room each. A device of ratio 0 gets nothing.
+
+    Each share is within a few bytes of what its ratio, or that of what is left over, makes of it.
+    """
+    weights = _exact(ratios)
+    usable = [free if weight else 0 for free, weight in zip(room, weights, strict=True)]
     if sum(usable) < need:
         return TooBig(need, sum(usable))
-    capped: set[int] = set()
-    while True:
-        left = need - sum(usable[number] for number in capped)
-        weight = math.fsum(ratio for number, ratio in enumerate(ratios) if number not in capped)
-        wish = [left * ratio / weight if weight else 0.0 for ratio in ratios]
-        over = {
-            number for number in range(len(ratios)) if number not in capped and wish[number] > usable[number]
-        }
-        if not over:
-            break
-        capped |= over
-    shares = _whole(
-        [
-            usable[number] if number in capped else min(int(wish[number]), usable[number])
-            for number in range(len(room))
-        ],
-        usable,
-        need,
-    )
-    if not capped or not need:
+    shares, whole = _shares(need, usable, weights), sum(weights)
+    if all(need * weight <= free * whole for free, weight in zip(usable, weights, strict=True)):
         return SplitPlan(tuple(ratios), shares)
     return SplitPlan(tuple(share / need for share in shares), shares)
 
 
-def _whole(shares: list[int], usable: Sequence[int], need: int) -> tuple[int, ...]:
-    """The bytes that rounding has lost go to whoever still has room."""
-    lost = need - sum(shares)
-    for number, free in enumerate(usable):
-        more = min(lost, free - shares[number])
-        shares[number] += more
-        lost -= more
+def _exact(ratios: Sequence[float]) -> list[int]:
+    """The ratios as whole numbers: a model has more bytes than a float can tell apart."""
+    parts = [ratio.as_integer_ratio() for ratio in ratios]
+    common = math.lcm(*(below for _, below in parts))
+    return [above * (common // below) for above, below in parts]
+
+
+def _shares(need: int, usable: Sequence[int], weights: Sequence[int]) -> tuple[int, ...]:
+    """The device with the least room for its ratio comes first: if its share fits, so do all that follow."""
+    shares, left, weight = [0] * len(usable), need, sum(weights)
+    weighty = (number for number, one in enumerate(weights) if one)
+    for number in sorted(weighty, key=lambda one: Fraction(usable[one], weights[one])):
+        shares[number] = min(usable[number], -(-left * weights[number] // weight))
+        left -= shares[number]
+        weight -= weights[number]
     return tuple(shares)

@@ -1,7 +1,8 @@
 """Whether a GPU driver is new enough for the CUDA that an engine was made for. Pure.
 
-An engine runs on any driver for a CUDA of the same major version from 11 on, though features of a newer minor
-version may be missing: NVIDIA, "CUDA Compatibility", minor version compatibility.
+An engine runs on any driver for a CUDA of the same major version from 11 on, with fewer features where the
+driver's is older; for a newer major version it needs NVIDIA's cuda-compat package, which there is for
+data-centre GPUs ("CUDA Compatibility", docs.nvidia.com/deploy/cuda-compatibility).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 
 from pool_lifecycle.interfaces import DriverVersions
 
-_CUDA = re.compile(r"(\d{1,3})\.(\d{1,3})")
+_CUDA = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})")
 
 MINOR_COMPATIBLE = 11
 """The first major version within which any minor version will do."""
@@ -35,7 +36,9 @@ def version_warning(versions: DriverVersions, wanted: tuple[int, int] | None) ->
     if wanted is None or has is None or has >= wanted:
         return None
     needs, supports = (".".join(map(str, one)) for one in (wanted, has))
-    what = f"its engine was made for CUDA {needs}, and driver {versions.driver} supports CUDA {supports}"
+    driver = f"driver {versions.driver}" if versions.driver else "the driver"
+    what = f"its engine was made for CUDA {needs}, and {driver} supports CUDA {supports}"
     if has[0] == wanted[0] >= MINOR_COMPATIBLE:
         return f"{what}: features of the newer one may be missing; a newer driver has them"
-    return f"{what}: it will not run; install a newer driver, or an engine made for CUDA {supports}"
+    help_ = f"install a newer driver, or an engine made for CUDA {supports}"
+    return f"{what}: it will not run, unless NVIDIA's cuda-compat package is there; {help_}"
