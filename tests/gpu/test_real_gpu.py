@@ -1,176 +1,224 @@
-"""What is told of NVIDIA's GPUs, on a real one: `tests/gpu/run.sh`. It needs a driver, and some free memory.
-
-These read what `nvidia-smi` says of the same GPUs, so nobody else may be using them.
-"""
+"""What only a real NVIDIA GPU can show: `tests/gpu/run.sh` runs these. Elsewhere they are skipped."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
+import ctypes
+import importlib.util
 import json
-import signal
+import os
+import shutil
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
-from pool_lifecycle import EngineSpec, Pool, PoolManager, PoolSpec
+from pool_lifecycle import EngineSpec, PoolManager, PoolSpec
 from pool_lifecycle.causes import FailureClass
 from pool_lifecycle.errors import StartFailed
 from pool_lifecycle.interfaces import Device
-from pool_lifecycle.testing.check_gpu_probe import check_gpu_probe
+from pool_lifecycle.spec import Limits
 from pool_lifecycle_drivers.gpu_nvml import NvmlGpuProbe
 
-pytestmark = [pytest.mark.gpu, pytest.mark.slow]
+pytestmark = [pytest.mark.gpu, pytest.mark.slow, pytest.mark.timeout(300)]
 
 T = TypeVar("T")
-ENGINE = Path(__file__).with_name("cuda_engine.py")
-GIB = 2**30
-HELD = 2 * GIB
-COMES_BACK = 30.0
-"""Seconds within which the memory of a killed process is free again."""
+MIB, GIB = 2**20, 2**30
+VRAM = Path(__file__).with_name("vram.py")
+
+AWAKE = 60.0
+"""Seconds in which a process has got memory of a GPU: without persistence mode the driver wakes it first."""
+
+RETURNS = 30.0
+"""Seconds in which the memory of a killed process is back."""
 
 
-def smi(*fields: str) -> list[list[str]]:
-    """What `nvidia-smi` says of every GPU."""
-    query = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
-    said = subprocess.run(query, capture_output=True, text=True, timeout=60, check=True).stdout
-    return [[cell.strip() for cell in row] for row in csv.reader(said.splitlines())]
+def _missing() -> str:
+    """What keeps these tests from running here; empty when nothing does."""
+    for library in ("libcuda.so.1", "libnvidia-ml.so.1"):
+        try:
+            ctypes.CDLL(library)
+        except OSError as error:
+            return f"no NVIDIA driver: {error}"
+    if importlib.util.find_spec("pynvml") is None:
+        return "nvidia-ml-py is not installed"
+    try:
+        return "" if devices() else "the driver has no GPU"
+    except Exception as error:  # noqa: BLE001 - whatever it is, there is no GPU to be had
+        return str(error)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _a_gpu() -> None:
+    if missing := _missing():
+        pytest.skip(missing)
 
 
 def asked(look: Callable[[NvmlGpuProbe], Awaitable[T]]) -> T:
-    """What the probe says."""
+    """What a probe answers, which is closed then."""
 
     async def main() -> T:
         probe = NvmlGpuProbe()
         try:
-            return await asyncio.wait_for(look(probe), 90)
+            return await look(probe)
         finally:
             await probe.close()
 
     return asyncio.run(main())
 
 
-def gpus() -> list[Device]:
-    """Those that are whole."""
-    return [one for one in asked(lambda probe: probe.devices()) if one.parent is None]
+def devices() -> tuple[Device, ...]:
+    """The whole GPUs, without their instances."""
+    found = asked(lambda probe: probe.devices())
+    return tuple(one for one in found if one.parent is None)
 
 
-def declared(memory: int, *, needs: int | None = None, mask: str = "0") -> PoolSpec:
-    """A pool whose engine takes so much memory of a GPU, and says that it needs `needs`."""
-    arguments = ("-I", str(ENGINE), "--port", "{port}", "--memory", str(memory))
-    return PoolSpec("real", EngineSpec(sys.executable, args=arguments, device_memory=needs), device_mask=mask)
+@contextlib.contextmanager
+def holding(size: int, device: Device) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has so much memory of a device."""
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": device.uuid}
+    command = [sys.executable, str(VRAM), "--memory", str(size)]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline(), process.stdout.readline()
+        try:
+            assert said[1] == b"holding\n", said
+            yield process
+        finally:
+            process.kill()
 
 
-def with_pool(folder: Path, spec: PoolSpec, use: Callable[[Pool], Awaitable[T]]) -> T:
-    """What comes of using the pool, not yet started."""
-
-    async def main() -> T:
-        async with PoolManager(folder / "state") as manager:
-            return await asyncio.wait_for(use(await manager.add(spec)), 90)
-
-    return asyncio.run(main())
-
-
-def why_not(folder: Path, spec: PoolSpec) -> tuple[FailureClass, str]:
-    """Why it does not start."""
-
-    async def start(pool: Pool) -> tuple[FailureClass, str]:
-        with pytest.raises(StartFailed) as raised:
-            await pool.start()
-        return raised.value.cause.kind, raised.value.cause.message
-
-    return with_pool(folder, spec, start)
+async def until(holds: Callable[[], Awaitable[bool]], within: float) -> float:
+    """The seconds until it holds; fails when it does not within that time."""
+    began = time.monotonic()
+    while not await holds():
+        assert time.monotonic() < began + within, "it does not come about"
+        await asyncio.sleep(0.05)
+    return time.monotonic() - began
 
 
-def test_the_probe_keeps_the_promises_of_a_gpu_probe() -> None:
-    """The public conformance check, in front of a real driver."""
-
-    async def check(probe: NvmlGpuProbe) -> None:
-        await check_gpu_probe(lambda: probe, within=30)
-
-    asked(check)
+def an_engine(folder: Path, *args: str, **more: Any) -> PoolSpec:
+    """A pool whose engine is a program that uses a GPU."""
+    engine: dict[str, Any] = more.pop("engine", {})
+    arguments = (str(VRAM), "--port", "{port}", *args)
+    made = EngineSpec(sys.executable, args=arguments, env_passthrough=("LD_LIBRARY_PATH",), **engine)
+    return PoolSpec("gpu", made, gpu_probe="nvml", limits=Limits(memory_wait=1.0), **more)
 
 
 def test_the_inventory_is_that_of_nvidia_smi() -> None:
-    """B-GPU-x1: the same GPUs in the same order, with the same memory (in MiB, as that tells it)."""
-    said = smi("index", "uuid", "name", "pci.bus_id", "compute_cap", "memory.total")
-    assert said == [
-        [
-            str(one.index),
-            one.uuid,
-            one.name,
-            one.pci,
-            ".".join(map(str, one.compute or ())),
-            str(one.memory_total // 2**20),
-        ]
-        for one in gpus()
-    ]
+    """B-GPU-x1: order, uuid, name, memory, place on the bus, and the driver's version."""
+    if shutil.which("nvidia-smi") is None:
+        pytest.skip("there is no nvidia-smi to compare with")
+    facts = "uuid,name,memory.total,pci.bus_id,driver_version"
+    command = ["nvidia-smi", f"--query-gpu={facts}", "--format=csv,noheader,nounits"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    theirs = [tuple(field.strip() for field in row) for row in csv.reader(told.splitlines())]
+    driver = asked(lambda probe: probe.versions()).driver
+    ours = [(one.uuid, one.name, str(one.memory_total // MIB), one.pci, driver) for one in devices()]
+    assert ours == theirs
 
 
-async def _killed(probe: NvmlGpuProbe) -> tuple[int | None, int, float]:
-    """What a process that took memory is told to have (0: it is not told), what is less, seconds until back."""
-    command = [sys.executable, "-I", str(ENGINE), "--port", "0", "--memory", str(HELD)]
-    before = (await probe.devices())[0].memory_free
-    engine = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+def test_memory_is_attributed_and_comes_back_after_a_kill() -> None:
+    """B-GPU-x1, B-PROC-x3: who has it, and that it is back soon after SIGKILL; how soon is printed."""
+    (first, *_) = devices()
+
+    async def look(probe: NvmlGpuProbe) -> None:
+        with holding(2 * GIB, first) as process:
+
+            async def attributed() -> bool:
+                mine = [one for one in await probe.processes() if one.pid == process.pid]
+                return any(one.uuid == first.uuid and (one.memory_used or 2 * GIB) >= 2 * GIB for one in mine)
+
+            taken = next(one for one in await probe.devices() if one.uuid == first.uuid)
+            assert taken.memory_free <= first.memory_free - 2 * GIB
+            if not any(one.pid == process.pid for one in await probe.processes()):
+                pytest.skip("this driver does not tell the pids of this container")
+            await until(attributed, AWAKE)
+            process.kill()
+
+            async def back() -> bool:
+                now = next(one for one in await probe.devices() if one.uuid == first.uuid)
+                return now.memory_free >= taken.memory_free + 2 * GIB and not await attributed()
+
+            took = await until(back, RETURNS)
+            print(f"2 GiB of {first.name} were back {took * 1000:.0f} ms after SIGKILL")
+
+    asked(look)
+
+
+def test_a_start_without_memory_is_refused_with_the_name_of_who_has_it(tmp_path: Path) -> None:
+    """B-GPU-x3: in bytes, and with the pid."""
+    (first, *_) = devices()
+
+    async def main(stranger: int) -> str:
+        pool_spec = an_engine(
+            tmp_path, engine={"device_memory": first.memory_free - GIB}, device_mask=str(first.index)
+        )
+        async with PoolManager(tmp_path / "state") as manager:
+            pool = await manager.add(pool_spec)
+            with pytest.raises(StartFailed, match="bytes") as refused:
+                await pool.start()
+        if not any(one.pid == stranger for one in await _processes()):
+            pytest.skip(f"this driver does not tell the pids of this container; refused: {refused.value}")
+        return str(refused.value)
+
+    with holding(2 * GIB, first) as process:
+        assert f"pid {process.pid}" in asyncio.run(main(process.pid))
+
+
+async def _processes() -> tuple[Any, ...]:
+    probe = NvmlGpuProbe()
     try:
-        assert engine.stdout is not None
-        assert b"listening" in await engine.stdout.readline()
-        users = {one.pid: one.memory_used for one in await probe.processes()}
-        during = (await probe.devices())[0].memory_free
+        return await probe.processes()
     finally:
-        engine.send_signal(signal.SIGKILL)
-        await engine.wait()
-    ended = time.monotonic()
-    async with asyncio.timeout(COMES_BACK):
-        while (await probe.devices())[0].memory_free < during + HELD:
-            await asyncio.sleep(0.01)
-    return users.get(engine.pid, 0), before - during, time.monotonic() - ended
+        await probe.close()
 
 
-def test_memory_is_attributed_to_its_process_and_comes_back_after_sigkill() -> None:
-    """B-PROC-x3: the pid is told with at least what it took; killed, all of that is free again in time."""
-    told, used, back = asked(_killed)
-    print(f"{used} bytes were back {back:.3f} s after the end of their process")
-    assert used >= HELD
-    if told == 0:
-        pytest.skip("the memory came back, but the driver does not tell this process: a pid namespace?")
-    assert told is None or told >= HELD
+def test_an_engine_sees_the_devices_of_its_pool_and_no_other(tmp_path: Path) -> None:
+    """B-DEVICE-010: as CUDA itself tells it, in an engine that the pool has started."""
+    last = devices()[-1]
+
+    async def main() -> str:
+        async with PoolManager(tmp_path / "state") as manager:
+            pool = await manager.add(an_engine(tmp_path, device_mask=str(last.index)))
+            await pool.start()
+            log = next((tmp_path / "state").rglob("*.log"))
+            return log.read_text()
+
+    said = next(json.loads(line) for line in asyncio.run(main()).splitlines() if '"sees"' in line)
+    assert said["sees"] == [last.uuid]
 
 
-def test_an_engine_sees_the_gpu_of_its_mask_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """B-DEVICE-010, -013: whatever the manager's own environment says."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    last = gpus()[-1]
-
-    async def serve(pool: Pool) -> list[str]:
-        await pool.start()
-        async with pool.lease("a test") as lease:
-            answer = await asyncio.to_thread(urllib.request.urlopen, lease.url, timeout=30)
-            with answer:
-                seen: list[str] = json.load(answer)
-        return seen
-
-    assert with_pool(tmp_path, declared(GIB, mask=str(last.index)), serve) == [last.uuid]
-    assert with_pool(tmp_path, declared(GIB, mask=last.uuid), serve) == [last.uuid]
+@pytest.mark.parametrize("mask", ["one", "none"])
+def test_pytorch_sees_what_a_mask_names(mask: str) -> None:
+    """B-DEVICE-010: the framework of most engines reads a mask as we write it."""
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed")
+    visible, there = {"one": (devices()[-1].uuid, 1), "none": ("", 0)}[mask]
+    told = subprocess.run(
+        [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"],
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": visible},
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert int(told.stdout) == there
 
 
-def test_more_than_there_is_free_is_not_admitted(tmp_path: Path) -> None:
-    """B-GPU-x3: a pool that declares more than the GPU has does not start, with what is missing in bytes."""
-    needs = gpus()[0].memory_total + GIB
-    kind, message = why_not(tmp_path, declared(GIB, needs=needs))
-    assert kind is FailureClass.PREFLIGHT
-    assert "bytes) too few of" in message
+def test_a_device_that_is_out_of_memory_is_told_as_such(tmp_path: Path) -> None:
+    """S16: by the words of an engine that really asked for too much."""
+    (first, *_) = devices()
 
+    async def main() -> FailureClass:
+        too_much = ("--memory", str(4 * first.memory_total))
+        async with PoolManager(tmp_path / "state") as manager:
+            pool = await manager.add(an_engine(tmp_path, *too_much, device_mask=str(first.index)))
+            with pytest.raises(StartFailed) as failed:
+                await pool.start()
+        return failed.value.cause.kind
 
-def test_an_engine_that_lacks_memory_of_its_gpu_is_told_as_that(tmp_path: Path) -> None:
-    """B-SUPER-x2: one that declares little and takes more than there is was out of the device's memory."""
-    kind, _ = why_not(tmp_path, declared(gpus()[0].memory_total + GIB, needs=GIB))
-    assert kind is FailureClass.DEVICE_OUT_OF_MEMORY
+    assert asyncio.run(main()) is FailureClass.DEVICE_OUT_OF_MEMORY
