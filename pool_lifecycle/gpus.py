@@ -129,7 +129,7 @@ class Gpus:
             return
         known = self._launched.get(token) or _Launched(spec.pool_id)
         if known.baseline is None and (look := await self.seen(spec)) is not None:
-            known = evolve(known, baseline=Baseline.of(look.devices, look.processes, tree=pids))
+            known = evolve(known, baseline=Baseline.of(look.devices, look.processes))
         self._launched[token] = evolve(known, pids=known.pids | pids)
 
     def forget(self, token: str) -> None:

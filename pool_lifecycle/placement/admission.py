@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from attrs import frozen
 
 from pool_lifecycle.interfaces import Device, DeviceProcess
-from pool_lifecycle.wording import size
+from pool_lifecycle.wording import plural, size
 
 SHOWN = 5
 """So many users of a device are named, those with the most memory first."""
@@ -55,8 +55,10 @@ class Shortfall:
         has = f"device {one.index} has {size(one.memory_free)} free"
         less = f", of which {size(self.reserve)} are kept in reserve" if self.reserve else ""
         lacks = f"{has}{less}: {size(self.missing)} ({self.missing} bytes) too few of {size(self.needed)}"
-        users = ", ".join(map(str, self.users[:SHOWN]))
-        return f"{lacks}; in use by {users}" if users else lacks
+        users = [str(user) for user in self.users[:SHOWN]]
+        if (more := len(self.users) - SHOWN) > 0:
+            users.append(f"and {plural(more, 'other')}")
+        return f"{lacks}; in use by {', '.join(users)}" if users else lacks
 
 
 def shortfall(

@@ -11,10 +11,10 @@ from pool_lifecycle.checks import check_all, checked, optional, seconds, whole
 class DevicePolicy:
     """What is kept free, and when a device that was at fault is trusted again.
 
-    `reserve`: bytes of each device that no start counts on, as contexts and fragments take some of them;
-    256 MiB is about what CUDA takes for one process. `release`: seconds that a device must be well again
-    before its quarantine ends by itself; None: only when an operator says so. `look`: seconds between regular
-    looks.
+    `reserve`: bytes of each device that no start counts on; CUDA's context takes some hundred MiB of them in
+    each process, which no model's header tells of. `release`: seconds that a device must be well again before
+    its quarantine ends by itself, so that one that comes and goes takes its pools down once; None: only when
+    an operator says so. `look`: seconds between regular looks, of which each takes some milliseconds.
     """
 
     reserve: int = field(default=256 * 2**20, metadata=checked(whole(0, 2**50)))

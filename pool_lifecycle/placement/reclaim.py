@@ -27,12 +27,10 @@ class Baseline:
     unaccounted: Mapping[str, int | None] = field(factory=dict)
 
     @classmethod
-    def of(
-        cls, devices: Iterable[Device], processes: Iterable[DeviceProcess], *, tree: Collection[int] = ()
-    ) -> Baseline:
-        """As things are now. What the processes in `tree` have is theirs, also where it cannot be told."""
+    def of(cls, devices: Iterable[Device], processes: Iterable[DeviceProcess]) -> Baseline:
+        """As things are now. What an engine that runs already has is its own, and in no baseline."""
         listed = tuple(processes)
-        return cls({one.uuid: _unaccounted(one, listed, tree) for one in devices if not one.unwell})
+        return cls({one.uuid: _unaccounted(one, listed) for one in devices if not one.unwell})
 
 
 @frozen
@@ -66,7 +64,7 @@ def _residue(
     baseline: Baseline, device: Device, processes: tuple[DeviceProcess, ...], tree: Collection[int]
 ) -> Residue | None:
     mine = [one for one in processes if one.uuid == device.uuid and one.pid in tree]
-    before, now = baseline.unaccounted.get(device.uuid), _unaccounted(device, processes, ())
+    before, now = baseline.unaccounted.get(device.uuid), _unaccounted(device, processes)
     grown = 0 if before is None or now is None else now - before
     if not mine and grown <= TOLERANCE:
         return None
@@ -74,11 +72,9 @@ def _residue(
     return Residue(device.uuid, device.index, held, tuple(one.pid for one in mine))
 
 
-def _unaccounted(device: Device, processes: tuple[DeviceProcess, ...], tree: Collection[int]) -> int | None:
-    here = [one for one in processes if one.uuid == device.uuid]
-    if any(one.memory_used is None and one.pid not in tree for one in here):
+def _unaccounted(device: Device, processes: tuple[DeviceProcess, ...]) -> int | None:
+    known = [one.memory_used for one in processes if one.uuid == device.uuid]
+    told = [memory for memory in known if memory is not None]
+    if len(told) < len(known):
         return None
-    if any(one.memory_used is None for one in here):
-        return None
-    used = device.memory_total - device.memory_free
-    return max(0, used - sum(one.memory_used or 0 for one in here))
+    return max(0, device.memory_total - device.memory_free - sum(told))
