@@ -20,8 +20,9 @@ from pool_lifecycle.causes import (
     FailureClass,
     Stage,
 )
-from pool_lifecycle.interfaces import DeviceFault, Pattern
+from pool_lifecycle.interfaces import DeviceFault, FaultKind, Pattern
 from pool_lifecycle.own_words import Finding
+from pool_lifecycle.placement.xid import explains
 from pool_lifecycle.verdict import FRESH, RULES, Asker, Evidence, FailedCheck, judge, unhealthy
 
 F, C = FailureClass, Confidence
@@ -41,6 +42,9 @@ CORE = Pattern("EngineDeadError", F.EXIT, remedy="read {log}")
 OOM = Clue(ClueKind.OOM_KILL, "its cgroup counted 1 OOM kill", proof=True)
 SHARED_OOM = Clue(ClueKind.OOM_KILL, "a cgroup that others are in counted 1 OOM kill", proof=False)
 XID = DeviceFault("GPU-1", 31, "MMU fault")
+GONE = DeviceFault("GPU-1", 79, "GPU has fallen off the bus")
+CLEANED_UP = DeviceFault("GPU-1", 45, "")
+HOT = DeviceFault("GPU-1", 95, "95 degrees", FaultKind.THERMAL)
 SILENT = FailedCheck(0.0, "no answer within 10 s", silent=True)
 BAD = FailedCheck(10.0, "status 500")
 
@@ -88,7 +92,24 @@ CASES: list[tuple[str, Evidence, FailureClass, Confidence]] = [
     ("exit code", evidence(ZERO), F.EXIT, C.CERTAIN),
     ("exit code", evidence(ZERO, graceful=True, healthy=False), F.EXIT, C.CERTAIN),
     ("device report", evidence(ABORT, faults=(XID,)), F.CUDA, C.LIKELY),
-    ("device report", evidence(ABORT, faults=(evolve(XID, code=79),)), F.DEVICE_LOST, C.LIKELY),
+    ("device report", evidence(ABORT, faults=(GONE,)), F.DEVICE_LOST, C.LIKELY),
+    ("device report", evidence(ABORT, faults=(GONE, XID)), F.DEVICE_LOST, C.LIKELY),
+    ("device report", evidence(ABORT, faults=(GONE,), findings=(said(CUDA),)), F.DEVICE_LOST, C.CERTAIN),
+    (
+        "device report",
+        evidence(ONE, healthy=False, faults=(GONE,), findings=(said(FLAG),)),
+        F.DEVICE_LOST,
+        C.LIKELY,
+    ),
+    (
+        "own words",
+        evidence(ONE, healthy=False, faults=(XID,), findings=(said(FLAG),)),
+        F.BAD_CONFIG,
+        C.LIKELY,
+    ),
+    ("own words", evidence(ABORT, faults=(CLEANED_UP,), findings=(said(CUDA),)), F.CUDA, C.LIKELY),
+    ("exit code", evidence(ONE, faults=(CLEANED_UP, HOT)), F.EXIT, C.CERTAIN),
+    ("health", evidence(None, faults=(HOT,), checks=(BAD,)), F.HEALTH, C.LIKELY),
     ("device report", evidence(ABORT, faults=(XID,), findings=(said(CUDA),)), F.CUDA, C.CERTAIN),
     (
         "device report",
@@ -210,6 +231,31 @@ def test_a_device_report_comes_before_the_words() -> None:
     )
 
 
+def test_an_applications_fault_is_told_as_such() -> None:
+    """B-SUPER-x1: the report is quoted, whose fault that is as a rule, and what to look at."""
+    cause = judge(evidence(ABORT, faults=(XID,)))
+    assert cause.message.endswith(
+        "device GPU-1 reported Xid 31: GPU memory page fault (MMU fault), "
+        "which is most often the fault of what runs there"
+    )
+    assert cause.remedy.startswith("look at what the engine was doing")
+    assert cause.remedy.endswith(f"the engine's log is {LOG}")
+
+
+def test_a_devices_own_fault_is_told_with_its_remedy() -> None:
+    """B-GPU-x2: nobody is to blame who runs there, and what is to be done comes first."""
+    cause = judge(evidence(ABORT, faults=(GONE,)))
+    assert cause.message.endswith("device GPU-1 reported Xid 79: GPU has fallen off the bus")
+    assert cause.remedy.startswith("start the host anew")
+
+
+def test_of_several_reports_the_weightiest_decides_and_of_these_the_latest() -> None:
+    """B-SUPER-x1: what isolates the device weighs more than what came after it."""
+    second = evolve(XID, uuid="GPU-2")
+    assert "GPU-2" in judge(evidence(ABORT, faults=(XID, second))).evidence[0]
+    assert "Xid 79" in judge(evidence(ABORT, faults=(XID, GONE, second, CLEANED_UP))).evidence[0]
+
+
 def test_who_asked_for_it_is_named() -> None:
     """B-SUPER-x4: what we did ourselves is no failure, however the engine took it."""
     cause = judge(evidence(TERMINATED, asked=Asker.OPERATOR))
@@ -275,7 +321,12 @@ EVIDENCE = st.builds(
         tuple
     ),
     checks=st.lists(st.builds(FailedCheck, TIMES, st.text(), st.booleans()), max_size=4).map(tuple),
-    faults=st.lists(st.builds(DeviceFault, st.text(), st.integers(), st.text()), max_size=2).map(tuple),
+    faults=st.lists(
+        st.builds(
+            DeviceFault, st.text(), st.integers() | st.integers(0, 172), st.text(), st.sampled_from(FaultKind)
+        ),
+        max_size=2,
+    ).map(tuple),
     rebooted=st.booleans(),
     log=st.text(max_size=20),
 )
@@ -304,7 +355,7 @@ def test_every_ending_gets_a_class_that_is_proven(one: Evidence) -> None:
 @given(EVIDENCE)
 def test_words_alone_convict_nobody(one: Evidence) -> None:
     """B-SUPER-x1: without words or a report, no device is to blame; with a kill from outside neither."""
-    if not one.findings and not one.faults:
+    if not one.findings and not any(map(explains, one.faults)):
         assert judge(one).kind not in (F.CUDA, F.DEVICE_LOST, F.DEVICE_OUT_OF_MEMORY, F.BAD_CONFIG)
     killed = evolve(one, status=KILLED, asked=None, rebooted=False)
     assert judge(killed).kind is F.SIGNAL
