@@ -229,8 +229,11 @@ class _Helper:
             self._over("the process that talked to the GPU driver has ended")
             return
         *lines, self._rest = (self._rest + read).split(b"\n")
-        for line in lines:
-            self._take(json.loads(line))
+        try:
+            for line in lines:
+                self._take(json.loads(line))
+        except (ValueError, LookupError, TypeError):  # something else writes to this pipe
+            self._over("the process that talks to the GPU driver says nonsense")
 
     def _take(self, message: dict[str, Any]) -> None:
         self.has_answered = True

@@ -335,13 +335,15 @@ def _library() -> Any:
 
 def main(every: float) -> None:
     """Answer until there is nobody to ask."""
+    answers_to = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints is no answer
     threading.Thread(target=_end_with_input, daemon=True).start()
     telling = threading.Lock()
 
     def tell(message: dict[str, Any]) -> None:
         with telling:
-            sys.stdout.write(json.dumps(message, separators=(",", ":")) + "\n")
-            sys.stdout.flush()
+            answers_to.write(json.dumps(message, separators=(",", ":")) + "\n")
+            answers_to.flush()
 
     nvml = Nvml(_library())
     watch = Watch(nvml, lambda faults: tell({"faults": faults}), every)

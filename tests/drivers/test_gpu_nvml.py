@@ -163,6 +163,29 @@ def test_no_library_at_all(stub: StubbedNvml, monkeypatch: pytest.MonkeyPatch) -
     assert "install NVIDIA's driver" in refused(lambda probe: probe.devices())
 
 
+def test_no_pynvml(stub: StubbedNvml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS, NVML missing: the extra is not installed; what else such a module prints is no answer."""
+    del stub
+    (tmp_path / "pynvml.py").write_text("print('noise', flush=True)\nraise ImportError\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert "pip install 'pool-lifecycle[nvml]'" in refused(lambda probe: probe.devices())
+
+
+def test_nonsense_is_told_as_that(stub: StubbedNvml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS: what writes between the answers is no reason to wait for one in vain; the next try may do."""
+    del stub
+    (tmp_path / "sitecustomize.py").write_text("print('noise', flush=True)\n")
+
+    async def look(probe: NvmlGpuProbe) -> int:
+        with monkeypatch.context() as noisy:
+            noisy.setenv("PYTHONPATH", str(tmp_path))
+            with pytest.raises(DriverError, match="says nonsense"):
+                await probe.devices()
+        return len(await probe.devices())
+
+    assert asked(look) == 2
+
+
 def test_what_an_old_driver_does_not_know_is_not_told(stub: StubbedNvml) -> None:
     """FAULTS, function missing: each of these alone is no reason to know nothing."""
     for name in ("UtilizationRates", "Temperature", "PowerUsage", "TotalEccErrors", "CudaComputeCapability"):
