@@ -82,7 +82,7 @@ def _shares(need: int, usable: Sequence[int], weights: Sequence[int]) -> tuple[i
     shares, left, weight = [0] * len(usable), need, sum(weights)
     weighty = (number for number, one in enumerate(weights) if one)
     for number in sorted(weighty, key=lambda one: Fraction(usable[one], weights[one])):
-        shares[number] = min(usable[number], -(-left * weights[number] // weight))
+        shares[number] = min(usable[number], left * weights[number] // weight)
         left -= shares[number]
         weight -= weights[number]
     return tuple(shares)

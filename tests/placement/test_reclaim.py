@@ -101,6 +101,13 @@ def test_each_device_counts_for_itself() -> None:
     assert [one.index for one in left] == [0]
 
 
+def test_processes_count_where_they_have_memory() -> None:
+    """What one has on another device explains nothing here, and holds nothing here."""
+    elsewhere = process(7, 8 * GIB, index=1)
+    assert residues(IDLE, [device(GIB)], [elsewhere], tree={7}) == ()
+    assert residues(IDLE, [device(9 * GIB)], [process(8, 8 * GIB, index=1)], tree={7}) != ()
+
+
 MEMORY = st.integers(0, 8 * GIB)
 OTHERS = st.dictionaries(st.integers(100, 110), MEMORY, max_size=5)
 

@@ -77,7 +77,7 @@ def test_a_version_is_read_as_it_is_written(version: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "12", "12.", ".4", "12.4.1", "v12.4", " 12.4", "12.4\n", "١٢.٤", 12.4, None]
+    "bad", ["", "12", "12.", ".4", "12.4.1", "v12.4", " 12.4", "12.4\n", "١٢.٤", "١٢.4", 12.4, None]
 )
 def test_what_is_no_version_is_refused(bad: object) -> None:
     """With an example of one."""
