@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +15,7 @@ from pool_lifecycle.causes import Stage
 from pool_lifecycle.interfaces import (
     Command,
     CommandContext,
+    Device,
     Health,
     LaunchRequest,
     ProbeTarget,
@@ -60,12 +63,14 @@ class Diary:
 class RehearsedLauncher(MemoryLauncher):
     """Launches engines by the world's script of the moment; each has a real pid file.
 
-    `first_words` is what they say as soon as they run.
+    `first_words` is what they say as soon as they run. `when_launched` and `when_gone` is done then.
     """
 
     def __init__(self, diary: Diary, script: Callable[[LaunchRequest], EngineScript]) -> None:
         super().__init__(script, files=True)
         self.first_words = ""
+        self.when_launched: Callable[[], object] = lambda: None
+        self.when_gone: Callable[[], object] = lambda: None
         self._diary = diary
 
     async def preflight(self, *, request: LaunchRequest) -> tuple[Cause, ...]:
@@ -79,6 +84,8 @@ class RehearsedLauncher(MemoryLauncher):
         engine = await super().launch(request=request)
         if self.first_words:
             engine.say(self.first_words)
+        self.when_launched()
+        asyncio.get_running_loop().create_task(engine.wait()).add_done_callback(lambda _: self.when_gone())
         return engine
 
 
@@ -114,7 +121,7 @@ class RehearsedProbe(MemoryHealthProbe):
 
 
 class RehearsedProfile(MemoryProfile):
-    """Knows what engines say of their devices and of their arguments; tells them their model."""
+    """Knows what engines say of their devices and arguments; tells them their model and its split."""
 
     patterns = DEVICE_PATTERNS + ARGPARSE_PATTERNS
 
@@ -123,12 +130,28 @@ class RehearsedProfile(MemoryProfile):
         plain = super().command(context=context)
         return Command(plain.argv, (*plain.env, (MODEL, context.model_path or "")))
 
+    def split_flags(self, *, ratios: tuple[float, ...]) -> tuple[str, ...]:
+        """One share for each device."""
+        return ("split", *map(str, ratios)) if len(ratios) > 1 else ()
+
 
 MODEL = "REHEARSED_MODEL"
 """The variable that names the model that an engine is to serve."""
 
 
 PORT_CLASH = Cause(FailureClass.PORT_IN_USE, Stage.LAUNCH, "another program has taken the port")
+
+
+GPUS, GB = 4, 2**30
+"""A scenario's host has so many of them, of 80 GB each, until it says otherwise."""
+
+
+def a_gpu(index: int, *, total: int = 80, free: int | None = None, unwell: str = "") -> Device:
+    """An imagined one; memory in GB."""
+    has = total if free is None else free
+    return Device(
+        index, f"GPU-{uuid.UUID(int=index)}", "an imagined one", total * GB, has * GB, unwell=unwell
+    )
 
 
 class Cast:
@@ -144,7 +167,7 @@ class Cast:
         self.with_model: dict[str, EngineScript] = {}
         self.taken: set[int] = set()
         self.diary = Diary(clock)
-        self.gpus = MemoryGpuProbe()
+        self.gpus = MemoryGpuProbe(map(a_gpu, range(GPUS)))
         self.launcher = RehearsedLauncher(self.diary, self._script)
         self.stager = RehearsedStager(self.diary, lambda _: self.staging)
         self.probe = RehearsedProbe(self.diary, self.launcher)
@@ -173,6 +196,6 @@ class Cast:
             Interface.HEALTH_PROBE: {"memory": self.probe},
             Interface.MODEL_STAGER: {"memory": self.stager},
             Interface.ENGINE_PROFILE: {"memory": RehearsedProfile()},
-            Interface.GPU_PROBE: {"memory": self.gpus},
+            Interface.GPU_PROBE: {"memory": self.gpus, "nvml": self.gpus},
         }
         return Drivers(given)

@@ -35,6 +35,7 @@ from pool_lifecycle import (
 )
 from pool_lifecycle.errors import EngineStuck
 from pool_lifecycle.logs import LOGGER
+from pool_lifecycle.placement.policy import DevicePolicy
 from pool_lifecycle.store import MemoryStore, Store
 from pool_lifecycle.testing.virtual_time import VirtualTimeLoop, pending
 from tests.reborn import BOOT, die
@@ -129,6 +130,7 @@ class World:
             "seed": 1,
             "wall": lambda: self.wall,
             "boot": self.boot,
+            "devices": DevicePolicy(reserve=0),
         }
         return PoolManager(folder, **usual | more)
 

@@ -109,10 +109,9 @@ async def _admission(pool: Subject, epoch: int, target: Target) -> Cause | None:
         _progressed(pool, epoch)
 
     host, spec = pool.host, pool.spec_of(target)
-    beside = pool.snapshot.state is PoolState.SURGING_STAGING
-    own = frozenset() if beside else host.gpus.pids_of(spec.pool_id)
+    replaces, model = pool.snapshot.state is not PoolState.SURGING_STAGING, pool.launching.model_of(target)
     with during(Stage.PREFLIGHT):
-        admitted = await admit(spec, host, pool.launching.model_of(target), own=own, see=see)
+        admitted = await admit(spec, host, model, replaces=replaces, see=see)
     if isinstance(admitted, Cause):
         return admitted
     pool.launching.spread(target, admitted)

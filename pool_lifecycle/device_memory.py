@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from attrs import evolve, frozen
 
@@ -38,6 +38,8 @@ HOLDING = frozenset(
 )
 """The states in which a pool may hold its devices: it starts there, or may have to start its old engine."""
 
+NOTHING: Mapping[str, int] = {}
+
 FIRST_LOOK = 0.1
 """Seconds until it is looked again whether memory has come back; twice as long each time, up to `LOOK`."""
 
@@ -53,12 +55,12 @@ class Fit:
     short: str = ""
 
 
-def fit(spec: PoolSpec, host: Host, look: Look, model: Model, own: Collection[int] = ()) -> Fit:
-    """Whether the engine fits on its devices with this model. The memory of its `own` processes is free."""
+def fit(spec: PoolSpec, host: Host, look: Look, model: Model, own: Mapping[str, int] = NOTHING) -> Fit:
+    """Whether the engine fits on its devices with this model. What is its `own` there, in bytes, is free."""
     wish, (_, each) = spec.engine.split, needs(spec, model)
     if each is None:
         return Fit(wish)
-    devices = [_freed(one, look, own) for one in look.of(spec)]
+    devices = [_freed(one, own) for one in look.of(spec)]
     if not wish:
         return Fit(short=_short(host, look, devices, [each] * len(devices)))
     if len(devices) != len(wish):
@@ -80,9 +82,8 @@ def _can_be_told(spec: PoolSpec, host: Host, ratios: tuple[float, ...]) -> bool:
     return True
 
 
-def _freed(device: Device, look: Look, own: Collection[int]) -> Device:
-    mine = (one for one in look.processes if one.uuid == device.uuid and one.pid in own)
-    freed = device.memory_free + sum(one.memory_used or 0 for one in mine)
+def _freed(device: Device, own: Mapping[str, int]) -> Device:
+    freed = device.memory_free + own.get(device.uuid, 0)
     return evolve(device, memory_free=min(device.memory_total, freed))
 
 
@@ -123,19 +124,19 @@ async def until_enough(spec: PoolSpec, host: Host, see: See) -> None:
 
 
 async def admit(
-    spec: PoolSpec, host: Host, model: Model, *, own: Collection[int], see: See
+    spec: PoolSpec, host: Host, model: Model, *, replaces: bool, see: See
 ) -> tuple[float, ...] | Cause:
     """Wait until the pool may start on its devices; how its model is spread over them, or why it may not.
 
-    It holds them from then on. Its `own` processes will have ended by then. Its turn is waited for as long as
-    those before it take, which is bounded by their limits; memory, `limits.memory_wait`.
+    It holds them from then on. Where it `replaces` the pool's engine, that will have ended by then. Its turn
+    is waited for as long as those before it take, which their limits bound; memory, `limits.memory_wait`.
     """
     if (look := await host.gpus.seen(spec)) is None or not (devices := look.of(spec)):
         return spec.engine.split
     await _turn(spec, host, [one.uuid for one in devices], see)
     look = await host.gpus.seen(spec) or look
     until = host.clock() + spec.limits.memory_wait
-    while (found := fit(spec, host, look, model, own)).short:
+    while (found := fit(spec, host, look, model, _own(spec, host, look) if replaces else NOTHING)).short:
         if host.clock() >= until:
             host.gpus.turns.give_back(spec.pool_id)
             help_ = "end what uses the memory, or give the pool devices with more of it"
@@ -145,6 +146,10 @@ async def admit(
         heed()
         look = await host.gpus.seen(spec) or look
     return found.ratios
+
+
+def _own(spec: PoolSpec, host: Host, look: Look) -> dict[str, int]:
+    return host.gpus.held_by(spec.pool_id, look)
 
 
 async def _turn(spec: PoolSpec, host: Host, devices: Collection[str], see: See) -> None:

@@ -141,10 +141,14 @@ class Gpus:
         """Whose the processes are that are known, by pid."""
         return {pid: one.pool_id for one in self._launched.values() for pid in one.pids}
 
-    def pids_of(self, pool_id: str) -> frozenset[int]:
-        """The known processes of one pool."""
-        theirs = (one.pids for one in self._launched.values() if one.pool_id == pool_id)
-        return frozenset().union(*theirs)
+    def held_by(self, pool_id: str, look: Look) -> dict[str, int]:
+        """By device, the bytes that the pool's engines hold, also where their processes are not told."""
+        held: dict[str, int] = {}
+        for one in self._launched.values():
+            if one.pool_id == pool_id and one.baseline is not None:
+                for left in residues(one.baseline, look.devices, look.processes, tree=one.pids):
+                    held[left.uuid] = held.get(left.uuid, 0) + left.memory
+        return held
 
     # --- what it gives back ----------------------------------------------------------------------------
 

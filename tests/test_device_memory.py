@@ -12,7 +12,7 @@ from pool_lifecycle.causes import Cause, FailureClass, Stage
 from pool_lifecycle.device_memory import admit, never_fits, reclaimed, shortage, until_enough
 from pool_lifecycle.gpus import LOOK
 from pool_lifecycle.host import Host
-from pool_lifecycle.interfaces import Device, DeviceProcess, ModelDetails, ModelInfo
+from pool_lifecycle.interfaces import Device, DeviceProcess, Inspection, ModelDetails, ModelInfo
 from pool_lifecycle.placement.policy import DevicePolicy
 from pool_lifecycle.plugins import Drivers, Interface
 from pool_lifecycle.records import Record, Trouble
@@ -43,8 +43,18 @@ def nobody(_: str) -> None:
     """Sees nothing."""
 
 
+def an_engine(*, pid: int) -> Any:
+    """One whose tree has that process."""
+
+    class Engine:
+        async def inspect(self) -> Inspection:
+            return Inspection(alive=True, pids=(pid,))
+
+    return Engine()
+
+
 async def admitted(one: PoolSpec, host: Host, **more: Any) -> tuple[float, ...] | Cause:
-    told: dict[str, Any] = {"model": None, "own": (), "see": nobody} | more
+    told: dict[str, Any] = {"model": None, "replaces": False, "see": nobody} | more
     return await admit(one, host, **told)
 
 
@@ -143,13 +153,29 @@ async def test_whoever_gives_up_waiting_is_in_nobodys_way() -> None:
     assert await third == ()
 
 
+@pytest.mark.parametrize("told", [False, True])
 @virtually
-async def test_what_its_own_engine_holds_is_counted_as_free() -> None:
-    """A change of model on a full device: the old engine ends before the new one starts."""
-    probe = MemoryGpuProbe([device(0, 5 * GIB)], [DeviceProcess("GPU-0", 7, 40 * GIB)])
+async def test_what_its_own_engine_holds_is_counted_as_free(told: bool) -> None:
+    """A change of model on a full device: also in a container, where nobody is told whose memory it is."""
+    probe = MemoryGpuProbe([device(0, 45 * GIB)])
     host, pool = a_host_with(probe), spec(40 * GIB, limits=Limits(memory_wait=5.0))
-    assert await admitted(pool, host, own={7}) == ()
+    await host.gpus.before(pool, "t")
+    probe.show(devices=[device(0, 5 * GIB)])
+    if told:
+        probe.show(processes=[DeviceProcess("GPU-0", 7, 40 * GIB)])
+        await host.gpus.know(pool, "t", an_engine(pid=7))
+    assert await admitted(pool, host, replaces=True) == ()
     assert isinstance(await admitted(pool, host), Cause)
+
+
+@virtually
+async def test_what_a_stranger_holds_is_not_its_own() -> None:
+    """Although it has come since the pool's own launch."""
+    probe = MemoryGpuProbe([device(0, 45 * GIB)])
+    host, pool = a_host_with(probe), spec(40 * GIB, limits=Limits(memory_wait=5.0))
+    await host.gpus.before(pool, "t")
+    probe.show(devices=[device(0, 5 * GIB)], processes=[DeviceProcess("GPU-0", 9, 40 * GIB)])
+    assert isinstance(await admitted(pool, host, replaces=True), Cause)
 
 
 @virtually

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 
+from features.rehearsed import GB, a_gpu
 from features.vocabulary import given, then, when
 from features.world import World
 from pool_lifecycle.errors import EngineStuck, StartFailed
-from pool_lifecycle.interfaces import Device
-
-GB = 2**30
 
 
 def show(world: World, *, total: int, free: int) -> None:
-    device = Device(0, "GPU-00000000-0000-0000-0000-000000000000", "an imagined one", total * GB, free * GB)
-    world.cast.gpus.show(devices=(device,))
+    world.cast.gpus.show(devices=(a_gpu(0, total=total, free=free),))
 
 
 @given("an engine that needs {needed:d} GB of a device with {total:d} GB")

@@ -234,7 +234,7 @@ def busy(world: World) -> None:
 @then("that is refused, as {missing:d} GB are missing")
 def no_room(world: World, missing: int) -> None:
     assert isinstance(world.error, NoRoomForTwo), repr(world.error)
-    assert f"{missing * GB} too few" in str(world.error), str(world.error)
+    assert f"({missing * GB} bytes) too few" in str(world.error), str(world.error)
 
 
 @then("that is not possible")

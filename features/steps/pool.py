@@ -93,6 +93,7 @@ async def resume(world: World) -> None:
     await (await world.pool()).resume()
 
 
+@given("the pool is stopped")
 @when("the pool is stopped")
 async def stop(world: World) -> None:
     await world.attempt((await world.pool()).stop())
