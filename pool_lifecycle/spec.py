@@ -132,8 +132,8 @@ class Limits:
     progress (bytes of the model, output of the engine, no older than `stall`) up to `start_hard`. `drain`:
     used when a drain names no deadline. `stop_grace`: from SIGTERM to SIGKILL. `reclaim`: from SIGKILL until
     what is left counts as stuck. `memory_wait`: how long a start may wait for memory of its devices until it
-    fails; a restart after a want of it waits as long before that. `proving`: how long a new model has to serve
-    until the pool is committed to it; if it fails before, the old one comes back.
+    fails; a restart after a want of it waits as long before that. `proving`: how long a new model has to
+    serve until the pool is committed to it; if it fails before, the old one comes back.
     """
 
     staging: float = field(default=120.0, metadata=checked(seconds(0.001)))
