@@ -17,6 +17,7 @@ from pool_lifecycle.errors import IllegalEvent, PoolLifecycleError
 from pool_lifecycle.events import Start
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
 from pool_lifecycle.manager import PoolManager
+from pool_lifecycle.placement.policy import DevicePolicy
 from pool_lifecycle.pool import Pool
 from pool_lifecycle.records import Moved, Record
 from pool_lifecycle.simulation.engines import SimulatedHost, simulated
@@ -32,6 +33,9 @@ AFTERMATH = 10.0
 
 MARGIN = 86400.0
 """Virtual seconds after the end of a simulation in which everything has to have ended."""
+
+SELDOM = 7 * 86400.0
+"""Seconds between two regular looks at simulated devices, at which there is nothing to be seen."""
 
 
 def replay(config: Config, trace: Trace, seed: int = 0, until: float = WEEK) -> Timeline:
@@ -58,6 +62,7 @@ async def _replay(config: Config, trace: Trace, seed: int, until: float, folder:
         wall=lambda: asyncio.get_running_loop().time() - begin,
         restarts=settings.restarts,
         blame=settings.blame,
+        devices=DevicePolicy(look=SELDOM),
     )
     play = Play(host, History(begin, specs, lambda name: manager[name].snapshot))
     async with manager:
