@@ -19,9 +19,9 @@ async def die(manager: PoolManager) -> None:
     """What SIGKILL does: nothing of it goes on, nothing is ended, nothing is said. The lock is free."""
     for pool in manager:
         await pool.close()
-    assert manager._host is not None  # it was open
-    await manager._host.faults.close()
-    await manager._host.gpus.close()
+    if manager._host is not None:  # else it is dead already
+        await manager._host.faults.close()
+        await manager._host.gpus.close()
     manager.changes.close()
     assert manager._lock is not None  # it was open
     manager._lock.release()
