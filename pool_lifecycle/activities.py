@@ -110,8 +110,12 @@ async def _admission(pool: Subject, epoch: int, target: Target) -> Cause | None:
 
     host, spec = pool.host, pool.spec_of(target)
     replaces, model = pool.snapshot.state is not PoolState.SURGING_STAGING, pool.launching.model_of(target)
-    with during(Stage.PREFLIGHT):
-        admitted = await admit(spec, host, model, replaces=replaces, see=see)
+    try:
+        with during(Stage.PREFLIGHT):
+            admitted = await admit(spec, host, model, replaces=replaces, see=see)
+    finally:
+        if pool.snapshot.epoch != epoch:  # its state was left meanwhile: nobody else would give them back
+            host.gpus.turns.give_back(spec.pool_id)
     if isinstance(admitted, Cause):
         return admitted
     pool.launching.spread(target, admitted)

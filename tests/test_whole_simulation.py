@@ -35,6 +35,13 @@ def test_what_was_found_once_is_found_no_more(seed: int) -> None:
     assert world.violation is None, world.violation
 
 
+@pytest.mark.parametrize("seed", [407, 838])
+def test_what_was_found_with_devices_is_found_no_more(seed: int) -> None:
+    """Seeds that have each shown a defect of the library, some of them with devices at fault."""
+    world = World(plan_of(seed)).run()
+    assert world.violation is None, world.violation
+
+
 def test_a_seed_decides_everything() -> None:
     """The same seed has the same history to the last record."""
     assert World(plan_of(8)).run().digest() == World(plan_of(8)).run().digest()
