@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from pool_lifecycle.cancelling import heed
 from pool_lifecycle.causes import Cause, Stage
@@ -40,6 +40,10 @@ AGAIN, AGAIN_AT_MOST = 1.0, 60.0
 
 PASSING = frozenset((FaultKind.LOST, FaultKind.THERMAL))
 """Faults that are told again while they last, also to a new manager; others are over when that is told."""
+
+
+PROVES = "it is well again, and has to stay so"
+"""What is said of a fault that is over, until its device is released."""
 
 
 @frozen
@@ -120,6 +124,10 @@ class DeviceFaults:
     def _seen(self, name: str, devices: tuple[Device, ...]) -> None:
         self._known.update({one.uuid: one for one in devices})
         self.observe(DevicesSeen(self.loop.time(), name, devices))
+        for fault in dict.fromkeys(
+            self.shared.faults.values()
+        ):  # by all names, also after a kill
+            self.shared.isolate(self._names(fault.uuid), fault)
         well = {one.uuid for one in devices if not one.unwell}
         for fault in self.shared.faults.values():
             if fault.uuid not in well:
@@ -130,7 +138,8 @@ class DeviceFaults:
     def _is_over(self, fault: DeviceFault) -> bool:
         """Whether a device that answers has got over it; one that is too hot answers, and tells when not."""
         told_to_us = any(one.fault.uuid == fault.uuid for one in self._lately)
-        return fault.kind is FaultKind.LOST or (fault.kind in PASSING and not told_to_us)
+        passed = fault.kind is FaultKind.LOST or (fault.kind in PASSING and not told_to_us)
+        return passed or fault.message == PROVES
 
     async def _listen(self, name: str) -> None:
         pause, last = AGAIN, ""
@@ -179,7 +188,8 @@ class DeviceFaults:
         known = {one.uuid: one for one in self.shared.faults.values()}.get(fault.uuid)
         if known is None or fault.uuid in self._proving:
             return
-        reset = known.kind is FaultKind.LOST
+        names, reset = self._names(fault.uuid), known.kind is FaultKind.LOST
+        self.shared.isolate(names, evolve(known, message=PROVES))  # a manager that comes next knows it, too
         self.observe(DeviceWell(self.loop.time(), self._shown(fault.uuid), fault.message, reset))
         if (release := self.gpus.policy.release) is not None:
             why = f"it has been well again for {release:g} s"

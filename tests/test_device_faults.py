@@ -15,6 +15,7 @@ from pool_lifecycle.interfaces import Device, DeviceFault, FaultKind
 from pool_lifecycle.placement.policy import DevicePolicy
 from pool_lifecycle.records import Trouble
 from pool_lifecycle.testing.memory import EngineScript, MemoryGpuProbe
+from tests.reborn import a_mortal_world, reborn
 from tests.worlds import NEW, OLD, WORKS, World, a_spec, a_world, virtually
 
 GIB = 2**30
@@ -230,3 +231,15 @@ async def test_a_device_that_is_released_is_started_on_after_a_reload_of_a_new_m
         world.manager.release_device("0")
         await world.pool.reached("ready")
         assert world.pool.status().model == OLD
+
+
+@virtually
+async def test_the_next_manager_releases_a_device_that_was_well_again() -> None:
+    """S17: the one that was told so was killed while the device had to stay well."""
+    async with a_mortal_world(WORKS, WORKS, gpus=(probe := gpus()), **ON_A) as world:
+        await world.ready()
+        await reported(world, probe, OFF_THE_BUS, WELL)
+        await world.pool.reached("failed")
+        assert "well again" in world.pool.explain()
+        await reborn(world, **ON_A)
+        await world.pool.reached("ready")
