@@ -124,9 +124,7 @@ class DeviceFaults:
     def _seen(self, name: str, devices: tuple[Device, ...]) -> None:
         self._known.update({one.uuid: one for one in devices})
         self.observe(DevicesSeen(self.loop.time(), name, devices))
-        for fault in dict.fromkeys(
-            self.shared.faults.values()
-        ):  # by all names, also after a kill
+        for fault in dict.fromkeys(self.shared.faults.values()):  # by all names, also after a kill
             self.shared.isolate(self._names(fault.uuid), fault)
         well = {one.uuid for one in devices if not one.unwell}
         for fault in self.shared.faults.values():
