@@ -7,8 +7,7 @@ Feature: An engine that was taken over is ended like any other
 
   @B-PROC-x1 @S4 @real
   Scenario: A stranger that has got the number of an engine is left alone
-    Given another program runs
-    And the pool is ready
+    Given the pool is ready
     When its manager is killed, and another program gets the number of its engine before the next one comes
     Then the pool gives the engine up
     And the other program still runs

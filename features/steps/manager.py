@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from attrs import evolve
 
 from features.steps.crash import die
 from features.steps.engine import ended_by_force
+from features.steps.program import begin_answering
 from features.vocabulary import given, then, when
 from features.world import CHAT, World
 from pool_lifecycle.boot import Boot
 from pool_lifecycle.interfaces import EngineHandle
+from pool_lifecycle_drivers.procfs import TICKS_PER_SECOND
 from tests.reborn import BOOT
 
 DAY = 86400.0
@@ -59,8 +62,18 @@ def ends_with_it(world: World) -> None:
 
 def leaders(world: World) -> list[int]:
     """The leading processes of the pool's engines."""
-    handles = [one.handle for one in world.manager[CHAT].snapshot.engines]
-    return [one.pid for one in handles if one is not None and one.pid is not None]
+    return [one.pid for one in handles(world) if one.pid is not None]
+
+
+def handles(world: World) -> list[EngineHandle]:
+    """By which the pool's engines are known."""
+    engines = world.manager[CHAT].snapshot.engines
+    return [one.handle for one in engines if one.handle is not None]
+
+
+def ticks_now() -> int:
+    """The time as the kernel notes it of a process that begins."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_SECOND)
 
 
 async def kill(world: World) -> None:
@@ -186,9 +199,16 @@ async def forgotten(world: World) -> None:
 
 @when("its manager is killed, and another program gets the number of its engine before the next one comes")
 async def reused(world: World) -> None:
-    """Numbers cannot be given out at will: so it is the record that gets another one."""
+    """Numbers cannot be given out at will: so it is the record that gets another one.
+
+    No number is given out twice within a tick of the kernel's clock, so the other program may not begin in
+    the tick in which the engine did.
+    """
+    (handle,) = handles(world)
     await kill(world)
     end(*world.notes["engines"])
+    await world.until(lambda: ticks_now() > (handle.start_ticks or 0))
+    begin_answering(world)
     stranger = world.strangers[-1].pid
     correct_records(world, lambda handle: evolve(handle, pid=stranger))
     await world.take_over()

@@ -34,7 +34,8 @@ def begin_listening(world: World, port: int) -> None:
 
 
 @given("another program runs")
-def runs(world: World) -> None:
+def begin_answering(world: World) -> None:
+    """A program that says back what it is told."""
     pipe = subprocess.PIPE
     world.strangers.append(subprocess.Popen(("cat",), bufsize=0, stdin=pipe, stdout=pipe))
 
