@@ -55,21 +55,31 @@ class Launch:
         self.ended = True
         self.failure = self._failure(snapshot)
         if self.failure is None:
-            leaving = snapshot.intent is Intent.RUN_WHEN_LOADED
-            self.asked = Asker.MANAGER if leaving else Asker.OPERATOR
+            self.asked = self._asker(snapshot)
 
     def _failure(self, snapshot: Snapshot) -> Cause | None:
         """Why it failed, whoever wants it to end by now; else why the pool did."""
         known = (*snapshot.engines, *snapshot.quarantine)
         own = next((one.failure for one in known if one.token == self.request.token), None)
-        if own is not None or snapshot.state not in FAILED or self._is_innocent(snapshot):
+        if own is not None or not self._failed_in(snapshot) or self._is_beside(snapshot):
             return own
         return snapshot.cause if snapshot.plan is None else snapshot.plan.cause
 
-    def _is_innocent(self, snapshot: Snapshot) -> bool:
-        """Whether it is stuck as it was to end: the failure that is known is that of an engine before it."""
+    def _failed_in(self, snapshot: Snapshot) -> bool:
+        """Whether something failed in its time. What is stuck may have been about to end without that."""
         crashes = snapshot.crashes
-        return snapshot.state is PoolState.STUCK and not (crashes and crashes[-1].at >= self.at)
+        is_new = snapshot.state is not PoolState.STUCK or (bool(crashes) and crashes[-1].at >= self.at)
+        return snapshot.state in FAILED and is_new
+
+    def _is_beside(self, snapshot: Snapshot) -> bool:
+        """Whether the pool's failure is that of another engine: the one that served, while that is kept."""
+        failed = snapshot.server or snapshot.newest
+        return failed is not None and failed.token != self.request.token
+
+    def _asker(self, snapshot: Snapshot) -> Asker:
+        if snapshot.intent is Intent.RUN_WHEN_LOADED:
+            return Asker.MANAGER
+        return Asker.POOL if self._failed_in(snapshot) else Asker.OPERATOR
 
     def leave(self) -> None:
         """Record that the manager ends it."""

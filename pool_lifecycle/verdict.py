@@ -32,6 +32,7 @@ class Asker(enum.StrEnum):
 
     OPERATOR = "the operator"
     MANAGER = "the manager, which left"
+    POOL = "its pool, as another engine of that had failed"
 
 
 @frozen

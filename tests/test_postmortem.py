@@ -21,6 +21,7 @@ from pool_lifecycle.spec import Limits
 from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import EngineScript, MemoryProfile
 from pool_lifecycle.verdict import Asker, FailedCheck
+from tests.reaching import a_pool_in
 from tests.worlds import NEVER_READY, NEW, WORKS, World, a_spec, a_world, virtually
 
 # --- what an ending says --------------------------------------------------------------------------------
@@ -107,6 +108,18 @@ async def test_an_engine_ended_for_its_failure_ended_of_that() -> None:
         await virtual_time.settle()
         assert endings(world)[-1].kind is FailureClass.START_TIMEOUT
         await world.pool.stop()
+
+
+@virtually
+async def test_an_engine_ended_for_the_failure_of_another_did_not_fail() -> None:
+    """B-SUPER-x2, S16: the new one beside an old one that crashes; its own status may be lost on the way."""
+    async with a_pool_in(PoolState.SURGING_STARTING) as world:
+        old, new = world.launcher.engines
+        old.crash(ExitStatus(code=3))
+        await world.pool.reached("backing_off")
+        told = {cause.exit: cause.kind for cause in endings(world)}
+        assert told == {old.exit: FailureClass.EXIT, new.exit: FailureClass.KILLED_BY_OPERATOR}
+        assert "another engine of that had failed" in endings(world)[-1].message
 
 
 @virtually
