@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from attrs import evolve
+
 from pool_lifecycle.events import Event, Halt, Start
 from pool_lifecycle.kept import Kept, KeptHost, Loaded, Moment
 from pool_lifecycle.lifecycle import ENDS, LIFECYCLE, Activity
 from pool_lifecycle.rebasing import shift, shifted, shifted_host
 from pool_lifecycle.restart.circuit import Circuit
-from pool_lifecycle.snapshot import Effect, Intent, Invoke, OpenGate, Snapshot, evolved
+from pool_lifecycle.snapshot import Effect, Intent, Invoke, OpenGate, Plan, Snapshot, evolved
 from pool_lifecycle.spec import PoolSpec
 
 INCARNATION = 2**32
@@ -57,7 +59,19 @@ def goes_on(kept: Kept, spec: PoolSpec, new: Snapshot) -> Snapshot:
         epoch=old.epoch + 1,
         circuits=tuple(_known(new.circuits, old.circuits)),
         target=new.target if redeclared(kept, spec) and not old.engines else old.target,
+        plan=_as_declared(old, spec),
     )
+
+
+def _as_declared(old: Snapshot, spec: PoolSpec) -> Plan | None:
+    """The change of model under way: to the engine as declared now, unless that one is launched already.
+
+    Of how an earlier manager was to launch it only the variant's name is known.
+    """
+    plan = old.plan
+    if plan is None or any(one.target == plan.target for one in old.engines):
+        return plan
+    return evolve(plan, target=evolve(plan.target, variant=spec.variant))
 
 
 def redeclared(kept: Kept, spec: PoolSpec) -> bool:

@@ -82,6 +82,22 @@ async def test_a_change_goes_on_to_its_end(state: PoolState) -> None:
         assert len(world.launcher.launched) == ours
 
 
+NOT_LAUNCHED = [S.STAGING_AHEAD, S.RELOADING_DRAINING, S.RELOADING_STOPPING, S.SURGING_STAGING]
+
+
+@pytest.mark.parametrize("state", NOT_LAUNCHED, ids=str)
+@virtually
+async def test_a_change_goes_on_to_the_engine_that_is_declared_now(state: PoolState) -> None:
+    """B-RELOAD-x5: and what runs then has the name of that declaration, so that another one can be told."""
+    async with a_pool_in(state, manager=mortal(), **KEEP) as world:
+        await reborn(world, engine={"args": ("--fast",)}, **KEEP)
+        await behaves_well(world)
+        server = world.pool.snapshot.server
+        assert server is not None
+        assert world.launcher.launched[-1].command.argv[-1] == "--fast"
+        assert server.target.variant == world.pool.spec.variant
+
+
 @pytest.mark.parametrize("state", SERVING, ids=str)
 @virtually
 async def test_leases_are_granted_at_once(state: PoolState) -> None:

@@ -35,7 +35,7 @@ def test_what_was_found_once_is_found_no_more(seed: int) -> None:
     assert world.violation is None, world.violation
 
 
-@pytest.mark.parametrize("seed", [407, 838, 1266, 1789])
+@pytest.mark.parametrize("seed", [407, 838, 1266, 1789, 3603])
 def test_what_was_found_with_devices_is_found_no_more(seed: int) -> None:
     """Seeds that have each shown a defect of the library, some of them with devices at fault."""
     world = World(plan_of(seed)).run()
