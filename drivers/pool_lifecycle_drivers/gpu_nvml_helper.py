@@ -19,7 +19,8 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from typing import Any
 
 EVENT_WAIT_MS = 1000
@@ -36,6 +37,12 @@ DOUBLE_BIT = 48
 
 TOO_HOT = 0x40
 """Of the reasons for a lower clock the one that NVML calls a hardware thermal slowdown."""
+
+Gpu = list[list[Any]]
+"""The fields of a GPU's `Device`, and those of its instances."""
+
+PCI = 5
+"""Where among these its address on the bus is; empty while it cannot be read."""
 
 NO_PYNVML = -1
 """The code of an error that is told where there is no `pynvml` to ask."""
@@ -72,14 +79,14 @@ class Nvml:
         """The fields of every `Device`, in the order of the bus; each GPU is followed by its instances."""
         self.begin()
         self.met, self.met_at = {}, -FRESH
-        found = {gpu[0][1]: gpu for gpu in map(self._gpu, range(self.library.nvmlDeviceGetCount()))}
-        for uuid, known in self.known.items():
-            found.setdefault(uuid, [_lost(known, "the driver no longer lists it")])
-        ordered = sorted(found.values(), key=lambda gpu: gpu[0][5] or "~")
+        listed = {gpu[0][1]: gpu for gpu in map(self._gpu, range(self.library.nvmlDeviceGetCount()))}
+        gone = [known for uuid, known in self.known.items() if uuid not in listed]
+        ordered = _by_bus(listed.values(), [[_lost(one, "the driver no longer lists it")] for one in gone])
         for index, gpu in enumerate(ordered):
             for one in gpu:
                 one[0] = index
-            self.known[gpu[0][1]] = gpu[0]
+            if gpu[0][1] in self.places.values():  # else nobody has read its name yet
+                self.known[gpu[0][1]] = gpu[0]
         self.met_at = time.monotonic()
         return [one for gpu in ordered for one in gpu]
 
@@ -190,6 +197,16 @@ class Nvml:
             _text(self.ask(nvml.nvmlSystemGetDriverVersion) or ""),
             None if not cuda else [cuda // 1000, cuda % 1000 // 10],
         ]
+
+
+def _by_bus(listed: Iterable[Gpu], gone: Iterable[Gpu]) -> list[Gpu]:
+    """In the order of the bus. One whose address cannot be read stays behind the one listed before it."""
+    address, addressed = "", list[tuple[str, Gpu]]()
+    for gpu in listed:
+        address = gpu[0][PCI] or address
+        addressed.append((address, gpu))
+    addressed += [(gpu[0][PCI], gpu) for gpu in gone]
+    return [gpu for _, gpu in sorted(addressed, key=itemgetter(0))]
 
 
 def _lost(known: list[Any], why: str) -> list[Any]:

@@ -342,6 +342,19 @@ def test_a_lost_device_is_still_there_and_unwell(stub: StubbedNvml) -> None:
     ]
 
 
+def test_a_device_that_was_lost_before_the_first_look_keeps_its_place(stub: StubbedNvml) -> None:
+    """FAULTS: the others have their own numbers, and it is known by its place until it can tell its name."""
+    stub.lose(A)
+
+    async def look(probe: NvmlGpuProbe) -> list[list[tuple[int, str]]]:
+        seen = [await probe.devices()]
+        stub.lose(A, lost=False)
+        seen.append(await probe.devices())
+        return [[(one.index, one.uuid) for one in devices] for devices in seen]
+
+    assert asked(look) == [[(0, "GPU-at-0"), (1, B)], [(0, A), (1, B)]]
+
+
 def test_memory_errors_count_from_when_it_is_looked(stub: StubbedNvml) -> None:
     """B-GPU-x2: more of them are a fault; those before us have had their consequences."""
     stub.change(A, ecc=5)
