@@ -250,6 +250,7 @@ class Watch:
     def _look(self) -> None:
         devices = self._nvml.devices()
         faults = [fault for one in devices if one[11] is None for fault in self._about(one)]
+        faults += self._renamed({one[1] for one in devices})
         if faults:
             self._tell(faults)
         if any(fault[1] in ("lost", "well") for fault in faults):
@@ -276,6 +277,13 @@ class Watch:
         if not why:
             yield from self._errors(uuid, one[10])
             yield from self._heat(uuid, one[8])
+
+    def _renamed(self, uuids: set[str]) -> list[list[Any]]:
+        """The news of those that were known by their place, and can tell their own names now."""
+        renamed = self._unwell.keys() - uuids
+        for uuid in renamed:
+            del self._unwell[uuid]
+        return [[uuid, "well", 0, "it answers now, by a name of its own"] for uuid in renamed]
 
     def _errors(self, uuid: str, count: int | None) -> Iterator[list[Any]]:
         if count is not None:

@@ -355,6 +355,14 @@ def test_a_device_that_was_lost_before_the_first_look_keeps_its_place(stub: Stub
     assert asked(look) == [[(0, "GPU-at-0"), (1, B)], [(0, A), (1, B)]]
 
 
+def test_a_device_that_can_tell_its_name_at_last_is_well_by_the_other_too(stub: StubbedNvml) -> None:
+    """FAULTS: nothing stays quarantined under a name that nothing has any more."""
+    stub.lose(A)
+    lost, back = told(stub, lambda: None, lambda: stub.lose(A, lost=False))
+    assert (lost.uuid, lost.kind) == ("GPU-at-0", FaultKind.LOST)
+    assert (back.uuid, back.kind) == ("GPU-at-0", FaultKind.WELL)
+
+
 def test_memory_errors_count_from_when_it_is_looked(stub: StubbedNvml) -> None:
     """B-GPU-x2: more of them are a fault; those before us have had their consequences."""
     stub.change(A, ecc=5)
