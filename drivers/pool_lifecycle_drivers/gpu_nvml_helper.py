@@ -125,18 +125,19 @@ class Nvml:
 
     def _fields(self, handle: Any, parent: list[Any] | None = None) -> list[Any]:
         nvml, ask = self.library, self.ask
-        uuid, memory = nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetMemoryInfo(handle)
+        uuid, memory = nvml.nvmlDeviceGetUUID(handle), ask(nvml.nvmlDeviceGetMemoryInfo, handle)
         fixed = self.known.get(uuid)
+        total, free = (memory.total, memory.free) if memory else (fixed[3] if fixed else 0, 0)
         name = fixed[2] if fixed else ask(nvml.nvmlDeviceGetName, handle) or "unknown"
         if parent is not None:
             of_parent = parent[5], parent[6], *[None] * 4, parent[1]
-            return [0, uuid, name, memory.total, memory.free, *of_parent, False, ""]
+            return [0, uuid, name, total, free, *of_parent, False, ""]
         pci = fixed[5] if fixed else _text(getattr(ask(nvml.nvmlDeviceGetPciInfo, handle), "busId", ""))
         compute = fixed[6] if fixed else ask(nvml.nvmlDeviceGetCudaComputeCapability, handle)
         rates = ask(nvml.nvmlDeviceGetUtilizationRates, handle)
         power = ask(nvml.nvmlDeviceGetPowerUsage, handle)
         return [
-            *(0, uuid, name, memory.total, memory.free, pci, compute),
+            *(0, uuid, name, total, free, pci, compute),
             None if rates is None else rates.gpu,
             ask(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
             None if power is None else power / 1000,

@@ -363,6 +363,24 @@ def test_a_device_that_can_tell_its_name_at_last_is_well_by_the_other_too(stub: 
     assert (back.uuid, back.kind) == ("GPU-at-0", FaultKind.WELL)
 
 
+NOT_SUPPORTED, IS_LOST = 3, 15
+
+
+@pytest.mark.parametrize(("code", "unwell"), [(NOT_SUPPORTED, ""), (IS_LOST, "GPU is lost")])
+def test_a_device_whose_memory_cannot_be_told_is_unwell_only_if_it_is_lost(
+    stub: StubbedNvml, code: int, unwell: str
+) -> None:
+    """B-GPU-x2: a question that a driver does not answer is no fault of the device; nothing is free then."""
+
+    async def look(probe: NvmlGpuProbe) -> tuple[str, int]:
+        await probe.devices()
+        stub.fail("nvmlDeviceGetMemoryInfo", code)
+        first = (await probe.devices())[0]
+        return first.unwell, first.memory_free
+
+    assert asked(look) == (unwell, 0)
+
+
 def test_memory_errors_count_from_when_it_is_looked(stub: StubbedNvml) -> None:
     """B-GPU-x2: more of them are a fault; those before us have had their consequences."""
     stub.change(A, ecc=5)
