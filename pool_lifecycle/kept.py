@@ -13,7 +13,7 @@ from pool_lifecycle.restart.circuit import Circuit
 from pool_lifecycle.snapshot import Notify, Snapshot
 
 
-@frozen
+@frozen(slots=False)
 class Moment:
     """When something was stored: `at` on the monotonic clock named `clock`, and `wall`, since the epoch.
 
@@ -41,7 +41,7 @@ class KeptLease:
 NO_TARGET = Target()
 
 
-@frozen
+@frozen(slots=False)
 class Kept:
     """Everything there is to know about a pool under the next manager.
 
@@ -61,7 +61,7 @@ ADOPTED = "adopted"
 """The event of a passage from one manager to another."""
 
 
-@frozen
+@frozen(slots=False)
 class Passage:
     """One row that a pool took, for people who look back. `at` is wall-clock time, since the epoch.
 

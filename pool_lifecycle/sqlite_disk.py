@@ -117,7 +117,7 @@ class Disk:
 
     def now(self, change: Change) -> bool:
         """From any thread: write it, if its turn comes within a moment without any disk; else False."""
-        if not self.lock.acquire(blocking=False) and (
+        if not self.lock.acquire(False) and (
             self._slow or not self.direct or not self.lock.acquire(timeout=MOMENT)
         ):
             return False

@@ -125,10 +125,10 @@ class Pending:
         self._mutex = threading.Lock()  # never held for longer than it takes to change a dict
         self._waiting = Batch()
         self._under_way: Batch | None = None
+        self._some = False  # whether there is any: what every durable step asks
 
     def __bool__(self) -> bool:
-        with self._mutex:
-            return bool(self._waiting) or self._under_way is not None
+        return self._some
 
     def has(self, pool_id: str) -> bool:
         """Whether anything of the pool itself is not stored yet."""
@@ -139,6 +139,7 @@ class Pending:
     def add(self, change: Change) -> None:
         """To be written after all that already waits."""
         with self._mutex:
+            self._some = True
             change(self._waiting)
 
     def write(self, tables: Tables) -> bool:
@@ -148,6 +149,7 @@ class Pending:
         """
         with self._mutex:
             if not self._waiting:
+                self._some = False
                 return False
             batch = self._under_way = self._waiting.split(SOME)
         try:
@@ -160,4 +162,5 @@ class Pending:
             raise
         with self._mutex:
             self._under_way = None
+            self._some = bool(self._waiting)
         return True

@@ -33,7 +33,7 @@ class Transaction:
         self._tables = tables
 
     def __enter__(self) -> None:
-        self._tables.connection.execute("BEGIN IMMEDIATE")
+        self._tables.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         tables = self._tables
@@ -41,17 +41,21 @@ class Transaction:
             tables.undo()
             return
         try:
-            tables.connection.execute("COMMIT")
+            tables.execute("COMMIT")
         except BaseException:
             tables.undo()
             raise
 
 
 class Tables:
-    """Knows the last number in the history of each pool that it has met, and which are not forgotten."""
+    """Knows the last number in the history of each pool that it has met, and which are not forgotten.
+
+    `execute` is that of one cursor for all, as making one for each statement takes time.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
+        self.execute = connection.cursor().execute
         self._numbers: dict[str, int] = {}
         self._present: set[str] = set()
 
@@ -65,7 +69,7 @@ class Tables:
         self._present.clear()
         if self.connection.in_transaction:
             with contextlib.suppress(sqlite3.Error):
-                self.connection.execute("ROLLBACK")
+                self.execute("ROLLBACK")
 
     # --- pools and their history -----------------------------------------------------------------------
 
@@ -78,9 +82,9 @@ class Tables:
     def put_pool(self, pool_id: str, text: str) -> None:
         """In the place of what was of it, but for its leases."""
         if pool_id not in self._present:
-            self.connection.execute("DELETE FROM forgotten WHERE pool_id = ?", (pool_id,))
+            self.execute("DELETE FROM forgotten WHERE pool_id = ?", (pool_id,))
             self._present.add(pool_id)
-        self.connection.execute(
+        self.execute(
             "INSERT INTO pools VALUES (?, ?, ?)"
             " ON CONFLICT (pool_id) DO UPDATE SET text = excluded.text, seal = excluded.seal",
             (pool_id, text, seal(text.encode(), pool_id)),
@@ -90,58 +94,54 @@ class Tables:
         """The next of its pool; the oldest are dropped now and then."""
         number = self._numbers[pool_id] = self._last(pool_id) + 1
         row = (pool_id, number, text, seal(text.encode(), pool_id, number))
-        self.connection.execute("INSERT INTO history VALUES (?, ?, ?, ?)", row)
+        self.execute("INSERT INTO history VALUES (?, ?, ?, ?)", row)
         if number % PRUNE == 0:
             past = (pool_id, number - HISTORY)
-            self.connection.execute("DELETE FROM history WHERE pool_id = ? AND number <= ?", past)
+            self.execute("DELETE FROM history WHERE pool_id = ? AND number <= ?", past)
 
     def _last(self, pool_id: str) -> int:
         if pool_id in self._numbers:
             return self._numbers[pool_id]
         asked = "SELECT max(number) FROM history WHERE pool_id = ?"
-        last: int | None = self.connection.execute(asked, (pool_id,)).fetchone()[0]
+        last: int | None = self.execute(asked, (pool_id,)).fetchone()[0]
         return last or 0
 
     def forget(self, pool_id: str) -> None:
         """Nothing of it any more but its history, and that until enough others are forgotten."""
-        execute = self.connection.execute
         self._numbers.pop(pool_id, None)
         self._present.discard(pool_id)
         for table in ("pools", "leases", "forgotten"):
-            execute(f"DELETE FROM {table} WHERE pool_id = ?", (pool_id,))  # noqa: S608 - names of ours
-        execute("INSERT INTO forgotten (pool_id) VALUES (?)", (pool_id,))
+            self.execute(f"DELETE FROM {table} WHERE pool_id = ?", (pool_id,))  # noqa: S608 - names of ours
+        self.execute("INSERT INTO forgotten (pool_id) VALUES (?)", (pool_id,))
         newest_first = "SELECT pool_id FROM forgotten ORDER BY number DESC LIMIT -1 OFFSET ?"
-        for past in execute(newest_first, (PAST_POOLS,)).fetchall():
-            execute("DELETE FROM history WHERE pool_id = ?", past)
-            execute("DELETE FROM forgotten WHERE pool_id = ?", past)
+        for past in self.execute(newest_first, (PAST_POOLS,)).fetchall():
+            self.execute("DELETE FROM history WHERE pool_id = ?", past)
+            self.execute("DELETE FROM forgotten WHERE pool_id = ?", past)
 
     # --- all else --------------------------------------------------------------------------------------
 
     def put_lease(self, pool_id: str, token: int, text: str) -> None:
         """In the place of what was of it."""
         row = (pool_id, token, text, seal(text.encode(), pool_id, token))
-        self.connection.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", row)
+        self.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", row)
 
     def end_lease(self, pool_id: str, token: int) -> None:
         """No longer."""
-        self.connection.execute("DELETE FROM leases WHERE pool_id = ? AND token = ?", (pool_id, token))
+        self.execute("DELETE FROM leases WHERE pool_id = ? AND token = ?", (pool_id, token))
 
     def put_host(self, text: str) -> None:
         """In the place of what was of it."""
-        self.connection.execute(
-            "INSERT OR REPLACE INTO host VALUES (1, ?, ?)", (text, seal(text.encode(), 1))
-        )
+        self.execute("INSERT OR REPLACE INTO host VALUES (1, ?, ?)", (text, seal(text.encode(), 1)))
 
     def beat(self) -> None:
         """Write something, so that the log is begun anew now if it can be."""
-        self.connection.execute("UPDATE beats SET count = count + 1")
+        self.execute("UPDATE beats SET count = count + 1")
 
     def put_aside(self, damaged: Iterable[Row], at: str) -> None:
         """Move rows that could not be read to where people can look at them."""
-        execute = self.connection.execute
         for row in damaged:
-            execute(f"DELETE FROM {row.table} WHERE rowid = ?", (row.number,))  # noqa: S608 - names of ours
+            self.execute(f"DELETE FROM {row.table} WHERE rowid = ?", (row.number,))  # noqa: S608 - names of ours
             what = (at, row.table, repr(row.key), row.text)
-            execute("INSERT INTO damaged (at, origin, key, text) VALUES (?, ?, ?, ?)", what)
+            self.execute("INSERT INTO damaged (at, origin, key, text) VALUES (?, ?, ?, ?)", what)
         newest = "SELECT number FROM damaged ORDER BY number DESC LIMIT ?"
-        execute(f"DELETE FROM damaged WHERE number NOT IN ({newest})", (DAMAGED_ROWS,))  # noqa: S608
+        self.execute(f"DELETE FROM damaged WHERE number NOT IN ({newest})", (DAMAGED_ROWS,))  # noqa: S608

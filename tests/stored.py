@@ -77,36 +77,24 @@ def says(code: int) -> sqlite3.OperationalError:
     return error
 
 
-class Faulty:
-    """A connection that raises whatever `fault` returns for a statement."""
+def failing(execute: Callable[..., Any], fault: Callable[[str], Exception | None]) -> Callable[..., Any]:
+    """What raises whatever `fault` returns for a statement, and else does as `execute`."""
 
-    def __init__(self, real: Any, fault: Callable[[str], Exception | None]) -> None:
-        self.real = real
-        self.fault = fault
-
-    def execute(self, statement: str, *values: Any) -> Any:
-        """As ever, or not."""
-        if error := self.fault(statement):
+    def execute_or_not(statement: str, *values: Any) -> Any:
+        if error := fault(statement):
             raise error
-        return self.real.execute(statement, *values)
+        return execute(statement, *values)
 
-    @property
-    def in_transaction(self) -> bool:
-        """As ever."""
-        return bool(self.real.in_transaction)
-
-    def close(self) -> None:
-        """As ever."""
-        self.real.close()
+    return execute_or_not
 
 
 def make_fail(store: SqliteStore, fault: Callable[[str], Exception | None]) -> Callable[[], None]:
     """Let what is written fail; call what is returned to mend it."""
     tables: Any = store._disk.tables
-    real = tables.connection
-    tables.connection = Faulty(real, fault)
+    real = tables.execute
+    tables.execute = failing(real, fault)
 
     def mend() -> None:
-        tables.connection = real
+        tables.execute = real
 
     return mend

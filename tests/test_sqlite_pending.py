@@ -15,7 +15,7 @@ from pool_lifecycle import sqlite_pending
 from pool_lifecycle.sqlite_pending import SOME, Batch, Change, Pending
 from pool_lifecycle.sqlite_schema import make
 from pool_lifecycle.sqlite_tables import Tables
-from tests.stored import Faulty, says
+from tests.stored import failing, says
 
 POOLS = st.sampled_from(("a", "b", "c"))
 
@@ -69,12 +69,12 @@ def test_what_waited_ends_as_if_it_had_not(changes: list[Change], writes: set[in
 
 
 def _fail(pending: Pending, tables: Tables) -> None:
-    real: Any = tables.connection
-    faulty: Any = Faulty(real, lambda said: says(sqlite3.SQLITE_FULL) if said == "COMMIT" else None)
-    tables.connection = faulty
+    unhurt: Any = tables
+    real = tables.execute
+    unhurt.execute = failing(real, lambda said: says(sqlite3.SQLITE_FULL) if said == "COMMIT" else None)
     with contextlib.suppress(sqlite3.OperationalError):
         pending.write(tables)
-    tables.connection = real
+    unhurt.execute = real
 
 
 def test_it_knows_of_which_pools_it_has_something() -> None:
