@@ -17,6 +17,7 @@ from pool_lifecycle import capabilities, forks
 from pool_lifecycle.applying import Applied, Applying, plan_for
 from pool_lifecycle.boot import Boot
 from pool_lifecycle.changes import Change, Changes
+from pool_lifecycle.descriptors import make_room
 from pool_lifecycle.errors import (
     DeviceNotQuarantined,
     EngineStuck,
@@ -112,6 +113,7 @@ class PoolManager:
 
     async def _begin(self) -> None:
         """Take up what an earlier manager has left."""
+        make_room()  # first, as it takes no time before there are threads
         loop = asyncio.get_running_loop()
         loaded = await asyncio.to_thread(self._store.load)
         host = Host(
