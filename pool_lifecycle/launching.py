@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from attrs import define, evolve, field
@@ -49,6 +50,9 @@ T = TypeVar("T")
 NOTHING = StopReport(LOST)
 """Of the end of what was not there."""
 
+NOTHING_STAGED: Mapping[Target, StagedModel] = MappingProxyType({})
+"""One for all pools without a model."""
+
 NEWS_TAKES = 1.0
 """Seconds within which the news of an ending comes, unless it is lost."""
 
@@ -79,12 +83,12 @@ class Launching:
     host: Host
     pool: Owner
     engines: dict[str, Engine] = field(factory=dict, init=False)
-    _staged: dict[Target, StagedModel] = field(factory=dict, init=False)
+    _staged: Mapping[Target, StagedModel] = field(default=NOTHING_STAGED, init=False)
     _launches: dict[str, Launch] = field(factory=dict, init=False)
     _staging: Staging | None = field(default=None, init=False)
     _tasks: dict[str, asyncio.Task[Engine]] | None = field(default=None, init=False)
     _watches: dict[str, asyncio.Task[ExitStatus]] = field(factory=dict, init=False)
-    _background: set[asyncio.Task[Any]] = field(factory=set, init=False)
+    _background: tuple[asyncio.Task[Any], ...] = field(default=(), init=False)
     _port: int | None = field(default=None, init=False)
     _missed: str | None = field(default=None, init=False)
     _unsure: dict[str, Unsure] | None = field(default=None, init=False)
@@ -521,9 +525,12 @@ class Launching:
     def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Do it in the background, until the pool is closed."""
         task = self.host.loop.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self._background = (*self._background, task)
+        task.add_done_callback(self._done)
         return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._background = tuple(one for one in self._background if one is not task)
 
     def misbehaved(self, what: str) -> None:
         """Report a driver that broke a promise."""
