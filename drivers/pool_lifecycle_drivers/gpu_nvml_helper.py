@@ -51,8 +51,8 @@ NO_PYNVML = -1
 class Nvml:
     """The library, and what is known of the devices that it has shown."""
 
-    def __init__(self, library: Any) -> None:
-        self.library = library
+    def __init__(self, pynvml: Any) -> None:
+        self.pynvml = pynvml
         self.lock = threading.Lock()
         self.ready = False
         self.known: dict[str, list[Any]] = {}
@@ -63,15 +63,15 @@ class Nvml:
     def begin(self) -> None:
         """Initialise it, unless that has been done. Raises NVMLError."""
         if not self.ready:
-            self.library.nvmlInit()
+            self.pynvml.nvmlInit()
             self.ready = True
 
     def again(self) -> None:
         """Let go of it, so that it looks for devices anew."""
         if self.ready:
             self.ready, self.met_at = False, -FRESH
-            with contextlib.suppress(self.library.NVMLError):
-                self.library.nvmlShutdown()
+            with contextlib.suppress(self.pynvml.NVMLError):
+                self.pynvml.nvmlShutdown()
 
     # --- devices ---------------------------------------------------------------------------------------
 
@@ -79,7 +79,7 @@ class Nvml:
         """The fields of every `Device`, in the order of the bus; each GPU is followed by its instances."""
         self.begin()
         self.met, self.met_at = {}, -FRESH
-        listed = {gpu[0][1]: gpu for gpu in map(self._gpu, range(self.library.nvmlDeviceGetCount()))}
+        listed = {gpu[0][1]: gpu for gpu in map(self._gpu, range(self.pynvml.nvmlDeviceGetCount()))}
         gone = [known for uuid, known in self.known.items() if uuid not in listed]
         ordered = _by_bus(listed.values(), [[_lost(one, "the driver no longer lists it")] for one in gone])
         for index, gpu in enumerate(ordered):
@@ -95,7 +95,7 @@ class Nvml:
         if time.monotonic() - self.met_at < FRESH:
             yield from self.met.items()
             return
-        nvml = self.library
+        nvml = self.pynvml
         for place in range(nvml.nvmlDeviceGetCount()):
             with contextlib.suppress(nvml.NVMLError):
                 handle = nvml.nvmlDeviceGetHandleByIndex(place)
@@ -104,7 +104,7 @@ class Nvml:
                     yield nvml.nvmlDeviceGetUUID(instance), instance
 
     def _gpu(self, place: int) -> list[list[Any]]:
-        nvml = self.library
+        nvml = self.pynvml
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(place)
             gpu = self._fields(handle)
@@ -124,7 +124,7 @@ class Nvml:
         return fields
 
     def _fields(self, handle: Any, parent: list[Any] | None = None) -> list[Any]:
-        nvml, ask = self.library, self.ask
+        nvml, ask = self.pynvml, self.ask
         uuid, memory = nvml.nvmlDeviceGetUUID(handle), ask(nvml.nvmlDeviceGetMemoryInfo, handle)
         fixed = self.known.get(uuid)
         total, free = (memory.total, memory.free) if memory else (fixed[3] if fixed else 0, 0)
@@ -146,26 +146,26 @@ class Nvml:
         ]
 
     def _instances(self, handle: Any) -> Iterator[Any]:
-        nvml = self.library
+        nvml = self.pynvml
         for number in range(self.ask(nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
             instance = self.ask(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number)
             if instance is not None:
                 yield instance
 
     def _partitioned(self, handle: Any) -> bool:
-        mode = self.ask(self.library.nvmlDeviceGetMigMode, handle)
+        mode = self.ask(self.pynvml.nvmlDeviceGetMigMode, handle)
         return bool(mode and mode[0])
 
     def ecc(self, handle: Any) -> int | None:
         """Uncorrected errors of its memory since the driver was loaded."""
-        nvml = self.library
+        nvml = self.pynvml
         kind, counter = nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
         count: int | None = self.ask(nvml.nvmlDeviceGetTotalEccErrors, handle, kind, counter)
         return count
 
     def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What the library says; None where this driver or device does not know it."""
-        nvml = self.library
+        nvml = self.pynvml
         try:
             return function(*arguments)
         except nvml.NVMLError as error:
@@ -178,7 +178,7 @@ class Nvml:
     def processes(self) -> list[list[Any]]:
         """The fields of every `DeviceProcess`."""
         self.begin()
-        nvml, found = self.library, dict[tuple[str, int], int | None]()
+        nvml, found = self.pynvml, dict[tuple[str, int], int | None]()
         for uuid, handle in self.handles():
             for function in (
                 nvml.nvmlDeviceGetComputeRunningProcesses,
@@ -192,7 +192,7 @@ class Nvml:
     def versions(self) -> list[Any]:
         """The fields of `DriverVersions`."""
         self.begin()
-        nvml = self.library
+        nvml = self.pynvml
         cuda = self.ask(nvml.nvmlSystemGetCudaDriverVersion)
         return [
             _text(self.ask(nvml.nvmlSystemGetDriverVersion) or ""),
@@ -302,7 +302,7 @@ class Watch:
             yield [uuid, "well", 0, "it is cool enough again"]
 
     def _is_hot(self, uuid: str) -> bool:
-        nvml = self._nvml.library
+        nvml = self._nvml.pynvml
         if uuid not in self._handles:
             return False
         reasons = self._nvml.ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, self._handles[uuid])
@@ -310,7 +310,7 @@ class Watch:
 
     def _listen(self) -> None:
         """Ask for the events that each device can tell."""
-        nvml = self._nvml.library
+        nvml = self._nvml.pynvml
         self._set, self._handles = nvml.nvmlEventSetCreate(), dict(self._nvml.handles())
         self._uuids = {_address(handle): uuid for uuid, handle in self._handles.items()}
         wanted = nvml.nvmlEventTypeXidCriticalError | nvml.nvmlEventTypeDoubleBitEccError
@@ -319,7 +319,7 @@ class Watch:
                 self._nvml.ask(nvml.nvmlDeviceRegisterEvents, handle, types, self._set)
 
     def _wait(self) -> None:
-        nvml = self._nvml.library
+        nvml = self._nvml.pynvml
         try:
             event = nvml.nvmlEventSetWait(self._set, EVENT_WAIT_MS)
         except nvml.NVMLError as error:
@@ -389,7 +389,7 @@ def _answer(nvml: Nvml, request: dict[str, Any], function: Callable[[], Any]) ->
     try:
         with nvml.lock:
             return {"id": request["id"], "answer": function()}
-    except nvml.library.NVMLError as error:
+    except nvml.pynvml.NVMLError as error:
         return {"id": request["id"], "error": [error.value, str(error)]}
 
 
