@@ -152,7 +152,7 @@ class Actor:
         if LIFECYCLE.states[snapshot.state].serving and not staff.launching.document.exists:
             staff.launching.keep(hand_back(self))  # a manager that was killed in a stop had withdrawn it
         if (passage := staff.announcer.adopted(kept, snapshot, found)) is not None:
-            self.host.keep(self._kept(), passage)
+            self._keep_adopted(kept, passage)
         self._catch_up()
         server = snapshot.server if LIFECYCLE.states[snapshot.state].live else None
         if server is not None and (unsure := staff.launching.unsure(server)) is not None:
@@ -162,6 +162,13 @@ class Actor:
                 staff.launching.leave()  # whoever asks for it next, it was not they who had it ended
             self.tell(event)
         self._arm()
+
+    def _keep_adopted(self, kept: Kept, passage: Passage) -> None:
+        """Of a pool that is as it was only the passage: thousands may be taken over at once."""
+        if loading.is_as_kept(kept, now := self._kept()):
+            self.host.note(passage)
+        else:
+            self.host.keep(now, passage)
 
     def _restore_leases(self, kept: Iterable[KeptLease]) -> None:
         """Those on engines that are still kept; what has become of these is told later."""

@@ -131,11 +131,18 @@ class Host:
 
     def keep(self, kept: Kept, passage: Passage | None = None) -> None:
         """Store it. A store that fails is reported: it must not keep an engine from being ended."""
+        pool_id = kept.snapshot.pool_id
+        self._store(pool_id, lambda: self.store.save(kept, passage))
+
+    def note(self, passage: Passage) -> None:
+        """Store what happened to a pool that is as it was stored last; as `keep`."""
+        self._store(passage.pool_id, lambda: self.store.note(passage))
+
+    def _store(self, pool_id: str, save: Callable[[], object]) -> None:
         if self.forked:
             return
-        pool_id = kept.snapshot.pool_id
         try:
-            self.store.save(kept, passage)
+            save()
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in a store
             self._unkept[pool_id] = error
             self.trouble(pool_id, f"its state could not be stored: {error!r}")

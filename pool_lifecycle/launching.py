@@ -53,6 +53,9 @@ NOTHING = StopReport(LOST)
 NOTHING_STAGED: Mapping[Target, StagedModel] = MappingProxyType({})
 """One for all pools without a model."""
 
+CALLED_OFF = Cause(FailureClass.UNKNOWN, Stage.LAUNCH, "the launch was called off before it began")
+"""For whoever waits for a launch; nobody does any more."""
+
 NEWS_TAKES = 1.0
 """Seconds within which the news of an ending comes, unless it is lost."""
 
@@ -241,6 +244,11 @@ class Launching:
         if not known:
             self.pool.tell(Launched(instance.token, handle, begin))
 
+    def _is_called_off(self, instance: Instance) -> bool:
+        """Whether it was to be launched, and is not any more: its devices may be others' by now, or ill."""
+        engines = self.pool.snapshot.engines
+        return not any(one.token == instance.token and one.kill_at is None for one in engines)
+
     def _forget_task(self, token: str) -> None:
         assert self._tasks is not None  # it was noted when it began
         task = self._tasks.pop(token)
@@ -256,6 +264,8 @@ class Launching:
         self._launches[instance.token] = launch
         await self.host.gpus.before(self.spec, instance.token)
         await self.host.kept(self.spec.pool_id)
+        if self._is_called_off(instance):
+            raise DriverError("launch", CALLED_OFF)
         launched = await self.launcher.launch(request=request)
         engine = expected(Engine, launched, "launch")  # type: ignore[type-abstract]
         self.engines[instance.token] = engine

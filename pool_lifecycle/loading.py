@@ -63,6 +63,20 @@ def goes_on(kept: Kept, spec: PoolSpec, new: Snapshot) -> Snapshot:
     )
 
 
+def is_as_kept(kept: Kept, now: Kept) -> bool:
+    """Whether a manager after `now` would go on as after `kept`, so that it need not be stored.
+
+    Epochs and tokens that begin anew with every manager need not be: no two of them are there at a time, and
+    how tokens begin is stored for the host. Nor need the moment on the same clock, as nothing has changed.
+    """
+    before, after = kept.snapshot, now.snapshot
+    return (
+        evolve(kept, snapshot=after, moment=now.moment, next_token=now.next_token, leases=now.leases) == now
+        and kept.moment.clock == now.moment.clock
+        and evolved(after, epoch=before.epoch, rules=before.rules) == before
+    )
+
+
 def _as_declared(old: Snapshot, spec: PoolSpec) -> Plan | None:
     """The change of model under way: to the engine as declared now, unless that one is launched already.
 

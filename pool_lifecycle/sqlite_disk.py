@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from pool_lifecycle.errors import StoreError
 from pool_lifecycle.kept import Loaded
 from pool_lifecycle.sqlite_errors import cannot, says_damaged, told
-from pool_lifecycle.sqlite_file import connected, opened
+from pool_lifecycle.sqlite_file import LIMIT, connected, opened
 from pool_lifecycle.sqlite_pending import Change, Pending
 from pool_lifecycle.sqlite_reading import Row, loaded, reading
 from pool_lifecycle.sqlite_tables import Tables
@@ -37,6 +37,9 @@ STORE = "cannot store what happened in"
 MOMENT = 0.0005
 """Seconds that whoever has to write may wait for others who do, as long as these wait for no disk."""
 
+
+LONG = 2 * LIMIT
+"""Bytes of log from which on it is copied when the database is opened, and not when its turn comes."""
 
 MENDED = 60.0
 """Seconds within which a damaged database is set aside once, while it is in use."""
@@ -67,7 +70,8 @@ class Disk:
         self._mended_at = -math.inf
         self._doubtful = False  # whether what was once told to the disk is still to be trusted to it
         self._trouble: StoreError | None = None
-        self._asked = self._served = self._synced = 0
+        self._asked = self._served = 0
+        self._synced = -1  # what an earlier program wrote may not be on the disk yet
 
     # --- opening and closing ---------------------------------------------------------------------------
 
@@ -83,7 +87,8 @@ class Disk:
                 self._log_file = os.open(self.path + "-wal", flags)
                 with tables.transaction():
                     tables.put_aside(unread, _written(self._wall()))
-                self._begin_log_anew(tables)
+                if os.fstat(self._log_file).st_size > LONG:
+                    self._begin_log_anew(tables)  # else something is left to be copied: `opened` has written
             except BaseException:
                 self._let_go()
                 raise

@@ -25,6 +25,9 @@ class Keeping(Protocol):
     def save(self, pool_id: str, text: str, passage: str | None) -> None:
         """A pool in the place of what was of it, and what led there."""
 
+    def add_passage(self, pool_id: str, text: str) -> None:
+        """The next of its pool."""
+
     def forget(self, pool_id: str) -> None:
         """Nothing of it any more but its history."""
 
@@ -63,7 +66,11 @@ class Batch:
         """A pool, and what led there."""
         self.pools[pool_id] = text
         if passage is not None:
-            self.passages.append((pool_id, passage))
+            self.add_passage(pool_id, passage)
+
+    def add_passage(self, pool_id: str, text: str) -> None:
+        """After all others."""
+        self.passages.append((pool_id, text))
 
     def forget(self, pool_id: str) -> None:
         """Whatever was to be stored of the pool need not be."""

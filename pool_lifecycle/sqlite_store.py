@@ -81,6 +81,11 @@ class SqliteStore:
         row = None if passage is None else self._dumper.dump_passage(passage)
         return self._change(lambda to: to.save(pool_id, text, row))
 
+    def note(self, passage: Passage) -> bool:
+        """Keep it; False while it is not yet kept."""
+        row = self._dumper.dump_passage(passage)
+        return self._change(lambda to: to.add_passage(passage.pool_id, row))
+
     def save_host(self, host: KeptHost) -> None:
         """Keep it."""
         text = dump_host(host)

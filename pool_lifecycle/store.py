@@ -35,6 +35,9 @@ class Store(Protocol):
     def save(self, kept: Kept, passage: Passage | None = None) -> bool:
         """Keep this in the place of what was of the pool, but for its leases; False while it is not kept."""
 
+    def note(self, passage: Passage) -> bool:
+        """Keep a passage that leaves its pool as it was saved last; False while it is not kept."""
+
     def save_lease(self, pool_id: str, lease: KeptLease) -> None:
         """Keep one lease more. From any thread, which may wait. Raises StoreError when it is not kept."""
 
@@ -79,8 +82,11 @@ class MemoryStore:
     def save(self, kept: Kept, passage: Passage | None = None) -> bool:
         """Keep it."""
         self.pools[kept.snapshot.pool_id] = kept
-        if passage is not None:
-            self.passages[passage.pool_id].append(passage)
+        return passage is None or self.note(passage)
+
+    def note(self, passage: Passage) -> bool:
+        """Keep it."""
+        self.passages[passage.pool_id].append(passage)
         return True
 
     def save_lease(self, pool_id: str, lease: KeptLease) -> None:

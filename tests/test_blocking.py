@@ -53,6 +53,14 @@ def manager(folder: Path, *scripts: EngineScript) -> BlockingManager:
     return BlockingManager(folder, drivers=Drivers(given), seed=1)
 
 
+@pytest.fixture
+def _hears_ctrl_c() -> Iterator[None]:
+    """Whoever starts the tests in the background has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @contextlib.contextmanager
 def interrupted_when(condition: Callable[[], bool]) -> Iterator[None]:
     """Within it, Ctrl-C arrives at this thread as soon as the condition holds."""
@@ -284,6 +292,7 @@ class Interrupted:
             self.pool.start()
 
 
+@pytest.mark.usefixtures("_hears_ctrl_c")
 def test_ctrl_c_ends_the_call_and_leaves_everything_stopped(tmp_path: Path) -> None:
     """The wait is cancelled, the block left, the pool stopped, the lock given back."""
     program = Interrupted(manager(tmp_path, NEVER_READY), spec())
@@ -294,6 +303,7 @@ def test_ctrl_c_ends_the_call_and_leaves_everything_stopped(tmp_path: Path) -> N
         pass
 
 
+@pytest.mark.usefixtures("_hears_ctrl_c")
 def test_a_second_ctrl_c_kills(tmp_path: Path) -> None:
     """An engine that does not listen to SIGTERM does not hold up somebody who presses it again."""
     program = Interrupted(manager(tmp_path, OBSTINATE), spec(stop_grace=600.0))

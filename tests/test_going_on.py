@@ -13,13 +13,14 @@ from pool_lifecycle.boot import Boot
 from pool_lifecycle.breaker import BreakerState
 from pool_lifecycle.causes import FailureClass
 from pool_lifecycle.errors import StartFailed
+from pool_lifecycle.events import Strategy, Target
 from pool_lifecycle.kept import Kept, KeptHost, Loaded, Moment
 from pool_lifecycle.lifecycle import LIFECYCLE, PoolState
-from pool_lifecycle.loading import tokens_from
+from pool_lifecycle.loading import is_as_kept, tokens_from
 from pool_lifecycle.records import EngineEnded
 from pool_lifecycle.restart.budget import Budget
 from pool_lifecycle.restart.circuit import Circuit
-from pool_lifecycle.snapshot import Snapshot
+from pool_lifecycle.snapshot import Plan, Rules, Snapshot
 from pool_lifecycle.store import MemoryStore
 from pool_lifecycle.table import Kind
 from pool_lifecycle.testing import virtual_time
@@ -339,3 +340,45 @@ async def test_a_shared_circuit_that_was_due_meanwhile_wakes_who_waits_for_it() 
         await asyncio.sleep(100.0)
         await after_death(world, **spec)
         await world.pool.reached("ready")
+
+
+@virtually
+async def test_a_pool_that_is_as_it_was_is_not_stored_anew() -> None:
+    """Thousands may be taken over at once; what is another than it was is stored with its first passage."""
+    async with a_mortal_world(WORKS, on_manager_exit="keep") as world:
+        await world.ready()
+        before = stored(world).pools["chat"]
+        await reborn(world, on_manager_exit="keep")
+        assert stored(world).pools["chat"] is before
+        assert [one.event for one in stored(world).passages["chat"]][-1] == "adopted"
+        await reborn(world, on_manager_exit="keep", slots=3)
+        after = stored(world).pools["chat"]
+        assert after is not before
+        assert (after.snapshot.epoch, after.snapshot.engines) == (
+            before.snapshot.epoch + 1,
+            before.snapshot.engines,
+        )
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ({}, True),
+        ({"next_token": 7}, True),
+        ({"moment": Moment("a boot", 99.0, 99.0)}, True),
+        ({"moment": Moment("another boot", 10.0, 10.0)}, False),
+        ({"launcher": "another"}, False),
+        ({"declared": Target(variant="another")}, False),
+        ({"snapshot": {"epoch": 8, "rules": Rules(fixed_port=True)}}, True),
+        ({"snapshot": {"circuits": (Circuit("general"), Circuit("cuda"))}}, False),
+        ({"snapshot": {"target": Target("file:/b")}}, False),
+        ({"snapshot": {"plan": Plan(Target("file:/b"), Strategy.STAGE_FIRST)}}, False),
+    ],
+)
+def test_only_what_the_next_manager_would_not_miss_is_not_stored(
+    changed: dict[str, Any], *, same: bool
+) -> None:
+    """Epoch, tokens and rules begin anew with each; on the clock of another boot times are to be counted."""
+    kept = Kept(Snapshot("chat", Target(), Rules(), "x"), Moment("a boot", 10.0, 10.0), "memory")
+    changes = {**changed, "snapshot": evolve(kept.snapshot, **changed.get("snapshot", {}))}
+    assert is_as_kept(kept, evolve(kept, **changes)) is same

@@ -17,12 +17,25 @@ from pool_lifecycle.interfaces import Health
 from pool_lifecycle.lifecycle import PoolState
 from pool_lifecycle.records import EngineEnded, Moved, PreloadEnded
 from pool_lifecycle.spec import HealthSpec, Limits
+from pool_lifecycle.store import MemoryStore
 from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import EngineScript, ProbeScript, StageScript
 from tests.twisted import Call, twisted
 from tests.worlds import BROKEN, HOPELESS, NEVER_READY, WORKS, World, a_world, virtually
 
 LOADS_3_S = EngineScript(ready_after=3.0)
+
+
+class SlowDisk(MemoryStore):
+    """Keeps nothing until it is `free`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = asyncio.Event()
+
+    async def kept(self, pool_id: str) -> None:
+        """Then."""
+        await self.free.wait()
 
 
 @virtually
@@ -289,6 +302,20 @@ async def test_an_engine_launched_during_a_stop_is_ended() -> None:
         _, seconds = await virtual_time.timed(world.pool.stop())
         assert seconds == 4.0
         assert [one.generation for one in world.of(EngineEnded)] == [1]
+
+
+@virtually
+async def test_a_launch_called_off_before_it_began_never_begins() -> None:
+    """S7: while the disk keeps it waiting, its devices may come to be others', or turn out to be ill."""
+    disk = SlowDisk()
+    async with a_world(manager={"store": disk}) as world:
+        await world.began(world.pool.start())
+        stopping = await world.began(world.pool.stop())
+        disk.free.set()
+        await stopping
+        gc.collect()
+        assert world.launcher.engines == []
+        assert world.of(EngineEnded) == []
 
 
 @virtually

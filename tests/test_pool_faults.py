@@ -307,6 +307,9 @@ class FullDisk(MemoryStore):
     def save(self, kept: Kept, passage: Passage | None = None) -> bool:
         raise OSError(28, "No space left on device")
 
+    def note(self, passage: Passage) -> bool:
+        raise OSError(28, "No space left on device")
+
 
 @virtually
 async def test_a_store_that_fails_is_reported_and_keeps_nobody_from_stopping() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -54,6 +55,15 @@ def _begun(path: Path) -> bytes:
         return log.read(24)[12:]
 
 
+def _opening_begins_it_anew(killed: Path, folder: Path) -> bool:
+    """Whether a store does so with the log of one that is not closed, as its program was killed."""
+    shutil.copytree(killed, folder)
+    before = _begun(folder / "state.db")
+    with opened(folder / "state.db") as (_, found):
+        assert versions(found) == {"chat": 1}
+        return _begun(folder / "state.db") != before
+
+
 class ByHand:
     """A keeper without a thread: what was asked is done when the test says so."""
 
@@ -100,6 +110,19 @@ def test_nobody_who_saves_begins_the_log_anew(
             begun = _begun(path)
     assert turns == 40
     assert path.with_name("state.db-wal").stat().st_size < 1 << 20
+
+
+def test_opening_copies_no_log_but_a_long_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To copy is to wait for the disk; but under managers that are killed again and again it would grow."""
+    with a_store(tmp_path) as store:
+        store.save(numbered(1))
+        killed = tmp_path / "killed"
+        killed.mkdir()
+        for part in ("state.db", "state.db-wal"):
+            shutil.copy(tmp_path / part, killed)
+    assert not _opening_begins_it_anew(killed, tmp_path / "short")
+    monkeypatch.setattr(sqlite_disk, "LONG", 1000)
+    assert _opening_begins_it_anew(killed, tmp_path / "long")
 
 
 @pytest.mark.parametrize("where", ["_copy_log", "lock"])
@@ -324,6 +347,18 @@ def test_who_asks_together_waits_for_one_sync(tmp_path: Path, monkeypatch: pytes
     with a_store(tmp_path) as store:
         asyncio.run(many(store))
         assert calls == [(f"{tmp_path}/state.db-wal", False)] * 3
+
+
+def test_what_a_killed_program_had_saved_is_synced_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S17: it may not be on the disk yet, and whoever asks next relies on it."""
+    syncs: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", syncs.append)
+    with a_store(tmp_path) as store:
+        asyncio.run(store.durable())
+        asyncio.run(store.durable())
+    assert len(syncs) == 1
 
 
 def test_a_sync_serves_all_who_asked_before_it_began(

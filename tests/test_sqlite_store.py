@@ -106,6 +106,20 @@ def test_a_forgotten_pool_leaves_its_history_and_can_come_back(tmp_path: Path, p
     assert reloaded(path).pools == (numbered(2),)
 
 
+def test_a_passage_alone_leaves_its_pool_as_it_was(tmp_path: Path, path: Path) -> None:
+    """Also while it has to wait, and of a pool whose latest has to."""
+    with a_store(tmp_path) as store:
+        store.save(numbered(1), a_passage(1))
+        assert store.note(a_passage(2))
+        mend = make_fail(store, lambda _: says(sqlite3.SQLITE_FULL))
+        assert not store.save(numbered(2), a_passage(3))
+        assert not store.note(a_passage(4))
+        mend()
+        asyncio.run(store.kept("chat"))
+        assert store.history("chat") == tuple(map(a_passage, (1, 2, 3, 4)))
+    assert reloaded(path).pools == (numbered(2),)
+
+
 def test_the_history_says_the_last_oldest_first(tmp_path: Path) -> None:
     """As many as asked for, also when nobody has the store open."""
     with a_store(tmp_path) as store:

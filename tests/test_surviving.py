@@ -26,6 +26,10 @@ class FullDisk(MemoryStore):
         """Not now."""
         return not self.full and super().save(kept, passage)
 
+    def note(self, passage: Passage) -> bool:
+        """Not now."""
+        return not self.full and super().note(passage)
+
     def save_lease(self, pool_id: str, lease: KeptLease) -> None:
         """Not now."""
         self._refuse()

@@ -151,6 +151,10 @@ class LifeStore:
         save = partial(_save, kept, self._dumper.dump(kept), passage)
         return self._do(kept.snapshot.pool_id, "save", save)
 
+    def note(self, passage: Passage) -> bool:
+        """Keep it."""
+        return self._do(passage.pool_id, "note", partial(_note, passage))
+
     def save_lease(self, pool_id: str, lease: KeptLease) -> None:
         """Keep it, or say that it is not."""
         if not self._disk.well or self._queue:
@@ -218,9 +222,13 @@ def _save(kept: Kept, text: str, passage: Passage | None, image: Image) -> None:
     image.pools[kept.snapshot.pool_id] = kept
     image.texts[kept.snapshot.pool_id] = text
     if passage is not None:
-        passages = image.passages[passage.pool_id]
-        passages.append(passage)
-        del passages[:-HISTORY]
+        _note(passage, image)
+
+
+def _note(passage: Passage, image: Image) -> None:
+    passages = image.passages[passage.pool_id]
+    passages.append(passage)
+    del passages[:-HISTORY]
 
 
 def _save_lease(pool_id: str, lease: KeptLease, image: Image) -> None:
