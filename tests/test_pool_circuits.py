@@ -125,6 +125,7 @@ async def test_a_trial_that_is_called_off_gives_its_permit_back() -> None:
     async with a_world(*(BROKEN,) * 5, NEVER_READY, WORKS) as world:
         await opened(world)
         await world.pool.reached("starting")
+        await asyncio.sleep(1)
         await world.pool.stop()
         assert world.pool.status().circuits == {"general": "half_open", "cuda": "closed"}
         await world.pool.start()

@@ -230,9 +230,13 @@ _CHANGES = (*sorted(CHANGING), PoolState.RETIRING)
 def _do_in(world: World, deed: Deed, chance: Random, state: PoolState, how: Doing) -> None:
     delay, until = chance.choice((0.0, 0.0, 0.01, 0.3, 2.0)), world.host.now + 60.0
 
+    def unless_calm() -> None:
+        if not world.life.calm.is_set():
+            how(world, deed, chance)
+
     def entered(now: PoolState) -> bool:
         if now is state and world.host.now <= until:
-            world.life.loop.call_later(delay, how, world, deed, chance)
+            world.life.loop.call_later(delay, unless_calm)
         return now is state
 
     world.on_entry[deed.pool_id] = entered
