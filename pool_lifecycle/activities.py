@@ -208,7 +208,7 @@ FLOOD_GAP = 0.010
 
 
 async def drain(pool: Subject, epoch: int) -> Outcome:
-    """Wait for the last lease on any engine; end a spare as soon as it has none."""
+    """Wait for the last lease on any engine; end a spare as soon as it has none, or has no more time."""
     snapshot = pool.snapshot
     await asyncio.gather(
         _no_lease(pool, snapshot.serving or 0), *(_spare_drained(pool, spare) for spare in snapshot.spares)
@@ -217,8 +217,16 @@ async def drain(pool: Subject, epoch: int) -> Outcome:
 
 
 async def _spare_drained(pool: Subject, spare: Instance) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_patience(pool, spare)):
+            await _finished(pool, spare)
+    pool.launching.end_soon(spare, min(pool.spec.limits.stop_grace, _grace(pool, spare)))
     await _finished(pool, spare)
-    pool.launching.end_soon(spare, pool.spec.limits.stop_grace)
+
+
+def _patience(pool: Subject, spare: Instance) -> float:
+    """Seconds until it is asked to end, so that it can do so before it is killed."""
+    return max(0.0, (spare.kill_at or 0.0) - pool.spec.limits.stop_grace - pool.host.loop.time())
 
 
 async def _finished(pool: Subject, spare: Instance) -> None:
@@ -296,9 +304,8 @@ async def retire(pool: Subject, epoch: int) -> Outcome:
     """
     handing = pool.launching.keep(hand_back(pool))
     for spare in pool.snapshot.spares:
-        patience = max(0.0, (spare.kill_at or 0.0) - pool.spec.limits.stop_grace - pool.host.loop.time())
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(_patience(pool, spare)):
                 await asyncio.wait((handing,), timeout=HANDING_TAKES)
                 await _finished(pool, spare)
         except TimeoutError:

@@ -291,6 +291,25 @@ async def test_a_drain_also_waits_for_the_old_engine_alone() -> None:
 
 
 @virtually
+async def test_a_drain_gives_the_old_engine_no_more_time_than_it_had() -> None:
+    """S11: it is asked to end, and killed, when the change had said, whoever still works on it."""
+    async with a_world(EngineScript(ignores_term=True), limits=Limits(stop_grace=3.0)) as world:
+        await world.ready()
+        world.pool.acquire("old")
+        await world.pool.reload(NEW, strategy="surge", drain_deadline=2.0)
+        new = world.pool.acquire("new")
+        asked = await world.began(world.pool.drain(60))
+        await asyncio.sleep(4.9)
+        assert [one.request.generation for one in world.living] == [1, 2]
+        await asyncio.sleep(0.2)
+        assert [one.request.generation for one in world.living] == [2]
+        assert not asked.done()
+        new.release()
+        assert (await asked).end is DrainEnd.DRAINED
+        assert not world.living
+
+
+@virtually
 async def test_a_spare_that_cannot_be_killed_is_remembered_until_it_is_gone() -> None:
     """S5: on the quarantine ledger, which is empty again once nothing is left of it."""
     limits = Limits(drain=1.0, reclaim=5.0)
