@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -17,7 +19,7 @@ from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.testing.memory import EngineScript, StageScript
 from tests.reaching import a_pool_in, reload
 from tests.swapping import handed_off, url_of, watched
-from tests.worlds import BROKEN, INSTANT, NEW, OLD, UNKILLABLE, WORKS, a_world, virtually
+from tests.worlds import BROKEN, INSTANT, NEW, OLD, UNKILLABLE, WORKS, World, a_world, virtually
 
 SURGING = [PoolState.SURGING_STAGING, PoolState.SURGING_STARTING, PoolState.SURGING_PROVING]
 while_surging = pytest.mark.parametrize("state", SURGING)
@@ -290,23 +292,49 @@ async def test_a_drain_also_waits_for_the_old_engine_alone() -> None:
         assert (await asked).end is DrainEnd.DRAINED
 
 
-@virtually
-async def test_a_drain_gives_the_old_engine_no_more_time_than_it_had() -> None:
-    """S11: it is asked to end, and killed, when the change had said, whoever still works on it."""
+@contextlib.asynccontextmanager
+async def an_obstinate_old_engine() -> AsyncIterator[World]:
+    """Which has 2 s to finish its one lease, in a drain of 60 s; it is killed 3 s after it was asked to."""
     async with a_world(EngineScript(ignores_term=True), limits=Limits(stop_grace=3.0)) as world:
         await world.ready()
         world.pool.acquire("old")
         await world.pool.reload(NEW, strategy="surge", drain_deadline=2.0)
-        new = world.pool.acquire("new")
-        asked = await world.began(world.pool.drain(60))
+        world.pool.acquire("new")
+        await world.began(world.pool.drain(60))
+        yield world
+
+
+@virtually
+async def test_a_drain_gives_the_old_engine_no_more_time_than_it_had() -> None:
+    """S11: it is asked to end, and killed, when the change had said, whoever still works on it."""
+    async with an_obstinate_old_engine() as world:
         await asyncio.sleep(4.9)
         assert [one.request.generation for one in world.living] == [1, 2]
         await asyncio.sleep(0.2)
         assert [one.request.generation for one in world.living] == [2]
-        assert not asked.done()
+        assert world.pool.state is PoolState.DRAINING
+
+
+@virtually
+async def test_a_drain_is_not_over_while_somebody_works_on_the_old_engine() -> None:
+    """B-DRAIN-001: also when that was asked to end, and has not yet."""
+    async with an_obstinate_old_engine() as world:
+        _, new = world.pool.book.active()
         new.release()
-        assert (await asked).end is DrainEnd.DRAINED
+        await asyncio.sleep(4.9)
+        assert world.pool.state is PoolState.DRAINING
+        await world.pool.reached("stopped")
         assert not world.living
+
+
+@virtually
+async def test_an_old_engine_that_is_done_in_a_drain_has_the_usual_grace() -> None:
+    """S11: and not all the time that it would have had for its leases."""
+    async with an_obstinate_old_engine() as world:
+        old, _ = world.pool.book.active()
+        old.release()
+        await asyncio.sleep(3.1)
+        assert [one.request.generation for one in world.living] == [2]
 
 
 @virtually

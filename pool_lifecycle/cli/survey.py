@@ -31,11 +31,11 @@ from pool_lifecycle.gpus import Look
 from pool_lifecycle.host import Host
 from pool_lifecycle.interfaces import Capability, EngineHandle, ModelInfo
 from pool_lifecycle.kept import Loaded
-from pool_lifecycle.launching import Launching
 from pool_lifecycle.loading import rebased, rebased_host
 from pool_lifecycle.past import new_lineage
 from pool_lifecycle.plugins import Drivers
 from pool_lifecycle.promises import expected
+from pool_lifecycle.provisions import Provisions
 from pool_lifecycle.records import Record, Trouble
 from pool_lifecycle.registry import Registry
 from pool_lifecycle.requests import needs
@@ -204,10 +204,10 @@ class _Looking:
         )
         for bar in bars(snapshot):
             yield _cause(bar.why, bar.helps)
-        launching = Launching(host, _Candidate(spec, snapshot))
+        provisions = Provisions(host, _Candidate(spec, snapshot))
         questions: tuple[Question, ...] = (
             lambda: self._resolve(spec),
-            lambda: launching.preflight(spec.target),
+            lambda: provisions.preflight(spec.target),
             lambda: self._memory(spec),
         )
         for question in questions:
