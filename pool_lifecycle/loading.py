@@ -70,11 +70,11 @@ def is_as_kept(kept: Kept, now: Kept) -> bool:
     how tokens begin is stored for the host. Nor need the moment on the same clock, as nothing has changed.
     """
     before, after = kept.snapshot, now.snapshot
-    return (
-        evolve(kept, snapshot=after, moment=now.moment, next_token=now.next_token, leases=now.leases) == now
-        and kept.moment.clock == now.moment.clock
-        and evolved(after, epoch=before.epoch, rules=before.rules) == before
-    )
+    return (kept.moment.clock, kept.launcher, kept.declared) == (
+        now.moment.clock,
+        now.launcher,
+        now.declared,
+    ) and evolved(after, epoch=before.epoch, rules=before.rules) == before
 
 
 def _as_declared(old: Snapshot, spec: PoolSpec) -> Plan | None:

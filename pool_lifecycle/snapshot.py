@@ -191,7 +191,10 @@ class Snapshot:
     @property
     def server(self) -> Instance | None:
         """The engine that leases go to, if it is still kept."""
-        return next((one for one in self.engines if one.generation == self.serving), None)
+        for one in self.engines:  # no generator, as this is asked several times in every step
+            if one.generation == self.serving:
+                return one
+        return None
 
     @property
     def spares(self) -> tuple[Instance, ...]:

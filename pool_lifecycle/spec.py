@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from attrs import asdict, field, frozen
@@ -251,7 +251,7 @@ class PoolSpec:
         """What its engine is to be launched for."""
         return _target(self.model, self.digest, self.variant)
 
-    @property
+    @cached_property
     def variant(self) -> str:
         """A short name for what an engine is launched with beside its model: equal for equal declarations."""
         return _variant(self.engine, self.slots)

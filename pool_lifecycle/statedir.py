@@ -45,28 +45,28 @@ class StateDir:
 
     def log(self, pool_id: str, *, aside: bool = False) -> str:
         """The engine's output, appended to by every launch; `aside` that of an engine beside another one."""
-        return os.path.join(self.root, "logs", f"{pool_id}{ASIDE if aside else ''}.log")
+        return f"{self.root}/logs/{pool_id}{ASIDE if aside else ''}.log"
 
     def pid(self, pool_id: str, *, aside: bool = False) -> str:
         """The engine's pid, for people and scripts; `aside` that of an engine beside another one."""
-        return os.path.join(self.root, "run", f"{pool_id}{ASIDE if aside else ''}.pid")
+        return f"{self.root}/run/{pool_id}{ASIDE if aside else ''}.pid"
 
     def handoff(self, pool_id: str) -> str:
         """The handoff document of a ready pool."""
-        return os.path.join(self.root, "engines", f"{pool_id}.json")
+        return f"{self.root}/engines/{pool_id}.json"
 
     def crash_logs(self, pool_id: str) -> str:
         """The folder with the logs of the pool's last runs that crashed."""
-        return os.path.join(self.root, "crashes", pool_id)
+        return f"{self.root}/crashes/{pool_id}"
 
     def models(self) -> str:
         """Where fetched models are kept, unless another folder is declared."""
-        return os.path.join(self.root, "models")
+        return f"{self.root}/models"
 
     @property
     def database(self) -> str:
         """What is kept of the pools beyond this manager."""
-        return os.path.join(self.root, "state.db")
+        return f"{self.root}/state.db"
 
     def make(self) -> None:
         """Make the folders, readable by nobody else. Raises StateDirError when that cannot be done."""

@@ -107,8 +107,8 @@ def read_stat(pid: int) -> list[bytes]:
 
 def identify(pid: int) -> Identity | None:
     """Who has this pid now, zombies included."""
-    entry = read_entry(pid)
-    return None if entry is None else entry.who
+    fields = read_stat(pid)
+    return Identity(pid, int(fields[19])) if fields else None
 
 
 def read_token(pid: int) -> str | None:
