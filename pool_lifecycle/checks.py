@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from functools import cache
 from typing import Any
 
 import attrs
@@ -33,12 +34,16 @@ def check_all(instance: attrs.AttrsInstance) -> None:
     """Raise one ConfigError with every wrong field of an attrs `instance`."""
     problems = [
         Problem(field.name, value if field.repr is True else HIDDEN, sentence)
-        for field in attrs.fields(type(instance))
-        if (check := field.metadata.get(CHECK))
-        and (sentence := check(value := getattr(instance, field.name))) is not None
+        for field, check in _checked_fields(type(instance))
+        if (sentence := check(value := getattr(instance, field.name))) is not None
     ]
     if problems:
         raise ConfigError(problems)
+
+
+@cache
+def _checked_fields(kind: type[attrs.AttrsInstance]) -> tuple[tuple[attrs.Attribute[Any], Check], ...]:
+    return tuple((one, one.metadata[CHECK]) for one in attrs.fields(kind) if CHECK in one.metadata)
 
 
 def check_order(instance: object, *smaller: str, larger: str) -> None:

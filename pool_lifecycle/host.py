@@ -131,18 +131,17 @@ class Host:
 
     def keep(self, kept: Kept, passage: Passage | None = None) -> None:
         """Store it. A store that fails is reported: it must not keep an engine from being ended."""
-        pool_id = kept.snapshot.pool_id
-        self._store(pool_id, lambda: self.store.save(kept, passage))
+        self._store(kept.snapshot.pool_id, self.store.save, kept, passage)
 
     def note(self, passage: Passage) -> None:
         """Store what happened to a pool that is as it was stored last; as `keep`."""
-        self._store(passage.pool_id, lambda: self.store.note(passage))
+        self._store(passage.pool_id, self.store.note, passage)
 
-    def _store(self, pool_id: str, save: Callable[[], object]) -> None:
+    def _store(self, pool_id: str, save: Callable[..., object], *what: object) -> None:
         if self.forked:
             return
         try:
-            save()
+            save(*what)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in a store
             self._unkept[pool_id] = error
             self.trouble(pool_id, f"its state could not be stored: {error!r}")

@@ -51,9 +51,9 @@ def opened(path: str, wall: Callable[[], float], *, damaged: bool = False) -> Op
 
     `damaged`: it has turned out to be, whatever it looks like. `wall` is for the names of what is set aside.
     """
-    with told("cannot open", path):
+    with told("cannot open", path), contextlib.ExitStack() as looking:
         _refuse_odd(path)
-        troubles = _made_usable(path, wall, damaged=damaged)
+        troubles = _made_usable(path, wall, looking, damaged=damaged)
         connection = connected(path)
         try:
             upgrade(connection)
@@ -92,15 +92,21 @@ def _refuse_odd(path: str) -> None:
 # --- sound, or set aside --------------------------------------------------------------------------------
 
 
-def _made_usable(path: str, wall: Callable[[], float], *, damaged: bool) -> tuple[str, ...]:
-    """See to it that a sound database is there; return what had to be done for that, as sentences."""
+def _made_usable(
+    path: str, wall: Callable[[], float], looking: contextlib.ExitStack, *, damaged: bool
+) -> tuple[str, ...]:
+    """See to it that a sound database is there; return what had to be done for that, as sentences.
+
+    A sound one is still being looked at when this returns: whoever opens it need not read its log again.
+    """
     if not os.path.exists(path):
         lost = _set_aside(path, wall) if os.path.exists(path + "-wal") else ""
         _finished(path)
         return (f"a log without its database was set aside as {lost!r}",) if lost else ()
-    why = "it is damaged" if damaged else _why_not(path)
+    why = "it is damaged" if damaged else _why_not(path, looking)
     if not why:
         return ()
+    looking.close()
     saved = _salvaged(path)
     _made(path + ".new", saved)
     aside = _set_aside(path, wall)
@@ -115,13 +121,12 @@ def _what_of(saved: tuple[Row, ...]) -> str:
     return f"what could still be read goes on: {plural(pools, 'pool')}"
 
 
-def _why_not(path: str) -> str:
-    """Why it cannot be used, as `defect` says it."""
+def _why_not(path: str, looking: contextlib.ExitStack) -> str:
+    """Why it cannot be used, as `defect` says it; it is looked at until `looking` is closed."""
     try:
         if os.path.getsize(path) == 0:  # SQLite would take it for a new one, and drop its log
             return "it is empty"
-        with reading(path) as connection:
-            return defect(connection)
+        return defect(looking.enter_context(reading(path)))
     except (sqlite3.Error, ValueError) as error:
         if isinstance(error, sqlite3.Error) and place_is_wrong(error, path):
             raise
@@ -157,7 +162,9 @@ def _set_aside(path: str, wall: Callable[[], float]) -> str:
 def _finished(path: str) -> None:
     """Put the new one in its place; make it first, if an earlier program has not made all of it."""
     new = path + ".new"
-    if not os.path.exists(new) or _why_not(new):
+    with contextlib.ExitStack() as looking:
+        made = os.path.exists(new) and not _why_not(new, looking)
+    if not made:
         _made(new, ())
     os.rename(new, path)
     folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
