@@ -104,20 +104,26 @@ class Listener:
         return news
 
     def _new(self) -> Iterator[DeviceFault]:
+        """In the order in which it happened: whatever has befallen a device since it was back comes last."""
+        answering = [uuid for uuid in DEVICES if uuid in self._lost - self.devices.lost]
+        self._lost.difference_update(answering)
+        yield from (_well(uuid) for uuid in answering if uuid not in self.devices.back)
         yield from self.devices.reports[self.heard :]
         self.heard = len(self.devices.reports)
+        yield from (_well(uuid) for uuid in answering if uuid in self.devices.back)
         for uuid in DEVICES:
             if uuid in self.devices.lost and uuid not in self._lost:
                 self._lost.add(uuid)
                 yield DeviceFault(uuid, 0, GONE, FaultKind.LOST)
-            elif uuid not in self.devices.lost and uuid in self._lost:
-                self._lost.discard(uuid)
-                yield DeviceFault(uuid, 0, "it answers again", FaultKind.WELL)
 
     def forbids(self, uuid: str, at: float) -> bool:
         """Whether it knew by then what ails the device, and that had not been well long enough."""
         begun, told = self.devices.begun.get(uuid, 0.0), self.told.get(uuid, math.inf)
         return begun <= told < at < self.devices.back.get(uuid, math.inf) + RELEASE - EPSILON
+
+
+def _well(uuid: str) -> DeviceFault:
+    return DeviceFault(uuid, 0, "it answers again", FaultKind.WELL)
 
 
 # --- the deed -------------------------------------------------------------------------------------------
