@@ -17,12 +17,7 @@ from pool_lifecycle.causes import LOST, Cause, Confidence, ExitStatus, FailureCl
 from pool_lifecycle.errors import DriverError
 from pool_lifecycle.events import Exited, Launched, Target
 from pool_lifecycle.handing_off import HandingOff, in_thread
-from pool_lifecycle.interfaces import (
-    Engine,
-    EngineProfile,
-    ExitZero,
-    StopReport,
-)
+from pool_lifecycle.interfaces import Engine, EngineProfile, ExitZero, StopReport
 from pool_lifecycle.lifecycle import ENDS
 from pool_lifecycle.own_words import Finding
 from pool_lifecycle.postmortem import NOT_KEPT, Launch, judged
