@@ -4,6 +4,8 @@ A driver is any object with these methods. It never sees a pool. All arguments a
 seconds. A driver raises nothing but `DriverError`, whose `cause` says what the pool needs to know; it
 lets `asyncio.CancelledError` pass and leaves nothing behind when it is cancelled. The checks in
 `pool_lifecycle.testing` show whether a driver keeps its promises.
+
+A driver has the methods of its interface itself: from Python 3.12 on, `__getattr__` does not stand for them.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from pool_lifecycle.errors import PoolLifecycleError
 from pool_lifecycle.interfaces import LaunchRequest
 from pool_lifecycle.records import Moved, Record
 from pool_lifecycle.testing.memory import MemoryLauncher
+from tests.twisted import Passing
 from tests.worlds import World
 
 
@@ -103,16 +104,15 @@ async def watched(world: World, asking: asyncio.Task[None]) -> Seen:
     return client, reader, error
 
 
-@define
-class Scarce:
+class Scarce(Passing):
     """A launcher on a host with so many bytes of memory free."""
 
     driver: MemoryLauncher
-    free: int
-    asked: list[int | None] = field(factory=list)
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.driver, name)
+    def __init__(self, driver: MemoryLauncher, free: int) -> None:
+        super().__init__(driver)
+        self.free = free
+        self.asked: list[int | None] = []
 
     async def preflight(self, *, request: LaunchRequest) -> tuple[Cause, ...]:
         self.asked.append(request.memory)

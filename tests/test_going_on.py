@@ -27,6 +27,7 @@ from pool_lifecycle.testing import virtual_time
 from pool_lifecycle.waits import Awaits
 from tests.reaching import LIMITS, WAYS, a_pool_in
 from tests.reborn import BOOT, a_mortal_world, after_death, die, reborn
+from tests.twisted import Passing
 from tests.worlds import BROKEN, UNKILLABLE, WORKS, World, a_spec, a_world, virtually
 
 KEEP: dict[str, Any] = {"on_manager_exit": "keep", "limits": LIMITS}
@@ -49,15 +50,13 @@ def launched_on(boot: Boot, kept: Kept) -> Kept:
     return evolve(kept, snapshot=evolve(kept.snapshot, engines=(here,)))
 
 
-class Mute:
+class Mute(Passing):
     """A launcher that, looks for engines without an end while it does not speak."""
 
     def __init__(self, driver: Any) -> None:
-        self.driver, self.speaks = driver, asyncio.Event()
+        super().__init__(driver)
+        self.speaks = asyncio.Event()
         self.speaks.set()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.driver, name)
 
     async def recover(self, **asked: Any) -> Any:
         await self.speaks.wait()

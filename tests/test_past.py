@@ -14,20 +14,18 @@ from pool_lifecycle.store import MemoryStore
 from pool_lifecycle.testing.memory import MemoryEngine, MemoryLauncher
 from tests.reborn import BOOT, die
 from tests.reborn import after_death as another_manager
+from tests.twisted import Passing
 from tests.worlds import NEW, STUBBORN, WORKS, World, a_world, virtually
 
 KEEP: dict[str, Any] = {"on_manager_exit": "keep"}
 
 
-class Finder:
+class Finder(Passing):
     """A launcher that finds living engines by their pid files, as long as it can."""
 
     def __init__(self, driver: MemoryLauncher) -> None:
-        self.driver = driver
+        super().__init__(driver)
         self.fails = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.driver, name)
 
     async def find(self, *, pid_path: str) -> EngineHandle | None:
         if self.fails:

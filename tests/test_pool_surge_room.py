@@ -16,6 +16,7 @@ from pool_lifecycle.records import Trouble
 from pool_lifecycle.spec import ReloadSpec
 from pool_lifecycle.testing.memory import MemoryGpuProbe
 from tests.swapping import free_now, scarce
+from tests.twisted import Passing
 from tests.worlds import INSTANT, NEW, OLD, SLOW_STAGING, a_world, virtually
 
 GIB = 2**30
@@ -125,17 +126,11 @@ async def test_a_shortfall_may_appear_only_when_the_model_is_here(otherwise: str
 async def test_what_cannot_be_known_beforehand_is_found_out() -> None:
     """A driver that fails at the first look does not answer for the change, which fails by its own cause."""
 
-    class NoSuchModel:
-        def __init__(self, driver: object) -> None:
-            self.driver = driver
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.driver, name)
-
+    class NoSuchModel(Passing):
         async def resolve(self, *, reference: str) -> object:
             if reference == NEW:
                 raise DriverError("memory", Cause(FailureClass.STAGING, Stage.STAGING, "no such model"))
-            return await self.driver.resolve(reference=reference)  # type: ignore[attr-defined]
+            return await self.driver.resolve(reference=reference)
 
     twist = lambda driver: NoSuchModel(driver) if hasattr(driver, "resolve") else driver  # noqa: E731
     async with a_world(twist=twist) as world:

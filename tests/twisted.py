@@ -88,6 +88,22 @@ def deaf(seconds: float, then: Callable[[Call], Awaitable[Any]] = really) -> Cal
 # --- the drivers ----------------------------------------------------------------------------------------
 
 
+class Passing:
+    """Has `driver` do whatever it does not do itself.
+
+    With methods of its own: from Python 3.12 on, what is only found by `__getattr__` makes nobody a driver.
+    """
+
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+        for name in dir(driver):
+            if not name.startswith("_") and not hasattr(type(self), name) and callable(getattr(driver, name)):
+                setattr(self, name, getattr(driver, name))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.driver, name)
+
+
 class TwistedLauncher:
     def __init__(self, real: MemoryLauncher, twist: Twist) -> None:
         self.real = real
