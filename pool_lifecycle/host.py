@@ -131,13 +131,13 @@ class Host:
 
     def keep(self, kept: Kept, passage: Passage | None = None) -> None:
         """Store it. A store that fails is reported: it must not keep an engine from being ended."""
-        self._store(kept.snapshot.pool_id, self.store.save, kept, passage)
+        self._or_report(kept.snapshot.pool_id, self.store.save, kept, passage)
 
     def note(self, passage: Passage) -> None:
         """Store what happened to a pool that is as it was stored last; as `keep`."""
-        self._store(passage.pool_id, self.store.note, passage)
+        self._or_report(passage.pool_id, self.store.note, passage)
 
-    def _store(self, pool_id: str, save: Callable[..., object], *what: object) -> None:
+    def _or_report(self, pool_id: str, save: Callable[..., object], *what: object) -> None:
         if self.forked:
             return
         try:

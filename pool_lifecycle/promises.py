@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from attrs import evolve
 
@@ -16,22 +16,11 @@ SHOWN = 300
 """How much of a driver's words is kept, in characters: they go into causes, records and snapshots."""
 
 
-_fitting: set[tuple[type, type]] = set()
-"""Kinds, each with a class whose values are of it. Of a protocol it takes long to find out."""
-
-
 def expected(kind: type[T], value: object, verb: str) -> T:
-    """`value`, if it is what that verb of a driver promises. Raises TypeError.
-
-    What one value of a class has, all are taken to have.
-    """
-    known = kind, type(value)
-    if known in _fitting:
-        return cast("T", value)
-    if isinstance(value, kind):
-        _fitting.add(known)
-        return value
-    raise TypeError(f"{verb!r} returned {cut(repr(value), SHOWN)}, not a {kind.__name__}")
+    """`value`, if it is what that verb of a driver promises. Raises TypeError."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{verb!r} returned {cut(repr(value), SHOWN)}, not a {kind.__name__}")
+    return value
 
 
 def expected_status(value: object, verb: str) -> ExitStatus:
